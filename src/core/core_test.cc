@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+//
+// Goal: each check says yes to what is legal and no to the nearest thing that is not. Method: pairs
+// at the limits, and for the range check all of an 8-bit space against wide arithmetic.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <limits>
+
+#include "core/descriptor.h"
+#include "core/range.h"
+#include "core/used.h"
+
+namespace {
+
+constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+
+// DEF-5, HD-28: no form of the check may overflow.
+TEST(CoreRange, AgreesWithArithmeticThatCannotOverflow) {
+  for (unsigned offset = 0; offset < 64; ++offset) {
+    for (unsigned length = 0; length < 64; ++length) {
+      for (unsigned limit = 0; limit < 64; ++limit) {
+        EXPECT_EQ(airlock_range_within(offset, length, limit), offset + length <= limit);
+        EXPECT_EQ(airlock_ranges_overlap(offset, length, limit, 7),
+                  length != 0 && offset < limit + 7 && limit < offset + length);
+      }
+    }
+  }
+}
+
+TEST(CoreRange, HoldsAtTheEndOfTheNumbers) {
+  EXPECT_TRUE(airlock_range_within(kMax - 1, 1, kMax));
+  EXPECT_FALSE(airlock_range_within(kMax, 1, kMax));
+  EXPECT_FALSE(airlock_range_within(1, kMax, kMax));
+  EXPECT_FALSE(airlock_range_within(kMax, kMax, kMax));
+  EXPECT_TRUE(airlock_range_inside(kMax, 1, kMax - 3, 4));
+  EXPECT_FALSE(airlock_range_inside(kMax - 4, 1, kMax - 3, 4));
+  EXPECT_FALSE(airlock_range_inside(kMax, 2, kMax - 3, 4));
+  EXPECT_TRUE(airlock_ranges_overlap(kMax, 1, kMax - 1, 2));
+}
+
+TEST(CoreRange, KnowsPowersOfTwoAndAlignment) {
+  EXPECT_TRUE(airlock_is_power_of_two(1));
+  EXPECT_FALSE(airlock_is_power_of_two(0));
+  EXPECT_FALSE(airlock_is_power_of_two(12));
+  EXPECT_TRUE(airlock_is_aligned(4096, 4096));
+  EXPECT_FALSE(airlock_is_aligned(4098, 4));
+}
+
+class CoreChain : public testing::Test {
+ protected:
+  airlock_verdict step(std::uint32_t length, unsigned flags, std::uint16_t next = 0) {
+    const airlock_descriptor descriptor{.address = 0x1000,
+                                        .length = length,
+                                        .flags = static_cast<std::uint16_t>(flags),
+                                        .next = next};
+    return airlock_chain_step(&chain_, &descriptor);
+  }
+
+  airlock_chain chain_{
+      .queue_size = 4, .count = 0, .readable_bytes = 0, .writable_bytes = 0, .writing = false};
+};
+
+// VIRTIO 1.3, 2.7.4.2: readable first, then writable.
+TEST_F(CoreChain, TakesReadableThenWritable) {
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT, 1), AIRLOCK_OK);
+  EXPECT_EQ(step(512, AIRLOCK_DESC_NEXT | AIRLOCK_DESC_WRITE, 2), AIRLOCK_OK);
+  EXPECT_EQ(step(1, AIRLOCK_DESC_WRITE), AIRLOCK_OK);
+  EXPECT_EQ(chain_.readable_bytes, 16U);
+  EXPECT_EQ(chain_.writable_bytes, 513U);
+  EXPECT_EQ(chain_.count, 3U);
+}
+
+TEST_F(CoreChain, RefusesReadableAfterWritable) {
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT | AIRLOCK_DESC_WRITE, 1), AIRLOCK_OK);
+  EXPECT_EQ(step(16, 0), AIRLOCK_BAD_ORDER);
+  EXPECT_EQ(chain_.count, 1U);
+}
+
+// VIRTIO 1.3, 2.7.5.1: a loop can't make the device walk on.
+TEST_F(CoreChain, RefusesMoreDescriptorsThanTheQueueHas) {
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(step(1, AIRLOCK_DESC_NEXT, 0), AIRLOCK_OK);
+  EXPECT_EQ(step(1, 0), AIRLOCK_CHAIN_TOO_LONG);
+}
+
+TEST_F(CoreChain, RefusesUnknownFlagsAndIndirectThatWasNotNegotiated) {
+  EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_FLAGS);
+  EXPECT_EQ(step(16, 8), AIRLOCK_BAD_FLAGS);
+  EXPECT_EQ(step(16, 0), AIRLOCK_OK);
+}
+
+TEST_F(CoreChain, RefusesNextOutsideTheTableOnlyWhereItIsUsed) {
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT, 4), AIRLOCK_BAD_INDEX);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT, 3), AIRLOCK_OK);
+  EXPECT_EQ(step(16, 0, 4), AIRLOCK_OK);
+}
+
+// VIRTIO 1.3, 2.7.5: no more than 2^32 bytes in a chain.
+TEST_F(CoreChain, RefusesEmptyBuffersAndSumsOver32Bits) {
+  EXPECT_EQ(step(0, 0), AIRLOCK_BAD_LENGTH);
+  EXPECT_EQ(step(0xffffffff, AIRLOCK_DESC_NEXT, 1), AIRLOCK_OK);
+  EXPECT_EQ(step(1, AIRLOCK_DESC_WRITE), AIRLOCK_CHAIN_TOO_BIG);
+}
+
+// HD-4, and VIRTIO 1.3, 2.7.6 for the available ring.
+TEST(CoreUsed, IndexMayAdvanceByWhatIsOutstandingAndNoFurther) {
+  EXPECT_EQ(airlock_check_index_advance(0xffff, 0, 1), AIRLOCK_OK);
+  EXPECT_EQ(airlock_check_index_advance(7, 7, 0), AIRLOCK_OK);
+  EXPECT_EQ(airlock_check_index_advance(0xffff, 1, 1), AIRLOCK_BAD_INDEX_JUMP);
+  EXPECT_EQ(airlock_check_index_advance(5, 4, 256), AIRLOCK_BAD_INDEX_JUMP);
+}
+
+// HD-1, HD-2, HD-3.
+TEST(CoreUsed, ElementMustNameALiveHeadAndFitItsBuffers) {
+  EXPECT_EQ(airlock_check_used_id(255, 256), AIRLOCK_OK);
+  EXPECT_EQ(airlock_check_used_id(256, 256), AIRLOCK_BAD_INDEX);
+  EXPECT_EQ(airlock_check_used_id(0xffffffff, 256), AIRLOCK_BAD_INDEX);
+  EXPECT_EQ(airlock_check_used_element(true, 513, 513), AIRLOCK_OK);
+  EXPECT_EQ(airlock_check_used_element(true, 514, 513), AIRLOCK_BAD_LENGTH);
+  EXPECT_EQ(airlock_check_used_element(false, 0, 513), AIRLOCK_NOT_OUTSTANDING);
+}
+
+}  // namespace
