@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: nothing outside the region is reachable, whatever number a driver writes. Method: each way
+// to be outside, beside its accepted twin, in both address modes.
+#include "window/window.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "shm/sealed_memfd.h"
+
+namespace airlock::window {
+namespace {
+
+constexpr std::uint64_t kRegionSize = 16384;
+constexpr std::uint64_t kBase = 0x100000000;
+
+class WindowTest : public testing::Test {
+ protected:
+  [[nodiscard]] bool reaches(std::uint64_t address, std::uint64_t length) const {
+    return window_.translate(DriverAddress{address}, length, Access::kWrite).has_value();
+  }
+
+  shm::SealedMemfd memfd_ = MUST(shm::SealedMemfd::create({.size = kRegionSize}));
+  shm::Mapping mapping_ = MUST(memfd_.map());
+  Window window_{mapping_.bytes()};
+};
+
+// GEN-DR2, DEF-5: bus addresses inside the region, and no others.
+TEST_F(WindowTest, BusModeReachesTheRegionOnly) {
+  window_.configure(AddressMode::kBus, Reach::kRegion);
+  window_.set_region_bus_base(BusAddress{kBase});
+  EXPECT_TRUE(reaches(kBase, kRegionSize));
+  EXPECT_TRUE(reaches(kBase + kRegionSize - 1, 1));
+  EXPECT_FALSE(reaches(kBase - 1, 2));
+  EXPECT_FALSE(reaches(kBase, kRegionSize + 1));
+  EXPECT_FALSE(reaches(kBase + kRegionSize, 1));
+  EXPECT_FALSE(reaches(kBase, 0));
+  EXPECT_FALSE(reaches(0x1000, 16));
+  EXPECT_FALSE(reaches(kBase + 16, std::numeric_limits<std::uint64_t>::max() - 8));
+}
+
+// DMB-D6, DMB-D7, DMB-DR3: offsets, contained, and never 0.
+TEST_F(WindowTest, OffsetModeReachesTheRegionOnly) {
+  window_.configure(AddressMode::kOffset, Reach::kRegion);
+  window_.set_region_bus_base(BusAddress{kBase});
+  EXPECT_TRUE(reaches(16, kRegionSize - 16));
+  EXPECT_FALSE(reaches(0, 16));
+  EXPECT_FALSE(reaches(16, kRegionSize - 15));
+  EXPECT_FALSE(reaches(kBase + 16, 16));
+  EXPECT_FALSE(reaches(std::numeric_limits<std::uint64_t>::max(), 2));
+}
+
+TEST_F(WindowTest, SpanIsTheMemoryThatTheAddressNames) {
+  window_.configure(AddressMode::kOffset, Reach::kRegion);
+  mapping_.bytes().store_relaxed<std::uint32_t>(4096, 7);
+  const SharedSpan span = MUST(window_.translate(DriverAddress{4096}, 8, Access::kRead));
+  EXPECT_EQ(span.size(), 8U);
+  EXPECT_EQ(span.load_relaxed<std::uint32_t>(0), 7U);
+}
+
+TEST_F(WindowTest, NothingIsReachableBeforeNegotiation) {
+  window_.set_region_bus_base(BusAddress{kBase});
+  EXPECT_FALSE(reaches(kBase, 16));
+}
+
+// SYS-2: a BAR that moves breaks bus addresses detectably; offsets survive.
+TEST_F(WindowTest, MovedRegionBreaksBusAddressesAndSparesOffsets) {
+  window_.configure(AddressMode::kBus, Reach::kRegion);
+  EXPECT_FALSE(reaches(kBase, 16));
+  EXPECT_FALSE(reaches(std::to_underlying(Window::kUnplaced), 1));
+  window_.set_region_bus_base(BusAddress{kBase});
+  EXPECT_TRUE(reaches(kBase, 16));
+  window_.set_region_bus_base(BusAddress{kBase + kRegionSize});
+  EXPECT_FALSE(reaches(kBase, 16));
+  window_.configure(AddressMode::kOffset, Reach::kRegion);
+  EXPECT_TRUE(reaches(4096, 16));
+}
+
+TEST_F(WindowTest, GuestMemoryIsReachableOnlyWhereAllowed) {
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
+  ASSERT_TRUE(
+      window_.guest_memory().map({.address = BusAddress{0x1000}, .size = 8192}, guest.fd()));
+  window_.configure(AddressMode::kBus, Reach::kRegion);
+  EXPECT_FALSE(reaches(0x1000, 8192));
+  window_.configure(AddressMode::kBus, Reach::kRegionAndGuest);
+  EXPECT_TRUE(reaches(0x1000, 8192));
+  EXPECT_FALSE(reaches(0x1000, 8193));
+  EXPECT_FALSE(reaches(0xfff, 2));
+  EXPECT_EQ(window_.guest_memory().mapped_bytes(), 8192U);
+  EXPECT_EQ(window_.guest_memory().unmap(BusAddress{0x1000}, 4096).error().code, Errc::kBadHandle);
+  EXPECT_TRUE(window_.guest_memory().unmap(BusAddress{0x10000}, 4096));
+  ASSERT_TRUE(window_.guest_memory().unmap(BusAddress{0x1000}, 8192));
+  EXPECT_FALSE(reaches(0x1000, 16));
+}
+
+TEST_F(WindowTest, ReadOnlyGuestMemoryIsNeverHandedOutForWriting) {
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 4096}));
+  ASSERT_TRUE(window_.guest_memory().map(
+      {.address = BusAddress{0x1000}, .size = 4096, .protection = shm::Protection::kRead},
+      guest.fd()));
+  window_.configure(AddressMode::kBus, Reach::kRegionAndGuest);
+  EXPECT_TRUE(window_.translate(DriverAddress{0x1000}, 16, Access::kRead));
+  EXPECT_EQ(window_.translate(DriverAddress{0x1000}, 16, Access::kWrite).error().code,
+            Errc::kAddressOutside);
+}
+
+TEST_F(WindowTest, GuestRangesMayNotOverlapWrapOrExceedTheirFile) {
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
+  GuestMemory& memory = window_.guest_memory();
+  ASSERT_TRUE(memory.map({.address = BusAddress{0x1000}, .size = 4096}, guest.fd()));
+  const auto refused = [&](std::uint64_t address, std::uint64_t size, std::uint64_t file_offset) {
+    return memory
+        .map({.address = BusAddress{address}, .size = size, .file_offset = file_offset}, guest.fd())
+        .error()
+        .code;
+  };
+  EXPECT_EQ(refused(0x1fff, 4096, 0), Errc::kOutOfRange);
+  EXPECT_EQ(refused(0, 0, 0), Errc::kOutOfRange);
+  EXPECT_EQ(refused(~std::uint64_t{0}, 4096, 0), Errc::kOutOfRange);
+  EXPECT_EQ(refused(0x10000, 8192, 4096), Errc::kWrongSize);
+  EXPECT_EQ(memory.count(), 1U);
+}
+
+}  // namespace
+}  // namespace airlock::window
