@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a driver hands to a queue and gets back from it, whatever the ring's format.
+#pragma once
+
+#include <cstdint>
+
+#include "window/address.h"
+
+namespace airlock::ring {
+
+/// Bytes of the region that a device may read or write.
+struct Buffer {
+  window::RegionOffset offset{};
+  std::uint32_t length = 0;  // bytes, not zero
+};
+
+/// Names an outstanding request of one queue, until its completion. An index into the driver's
+/// private table (HD-29): nothing else travels through shared memory.
+enum class Token : std::uint16_t {};
+
+/// A request that the device returned, checked against the driver's own record of it.
+struct Completion {
+  Token token{};
+  std::uint64_t cookie = 0;         // as given to submit()
+  std::uint32_t written_bytes = 0;  // at most the bytes of the writable buffers
+
+  friend bool operator==(const Completion&, const Completion&) = default;
+};
+
+/// A request that will never be completed by the device.
+struct Outstanding {
+  Token token{};
+  std::uint64_t cookie = 0;
+
+  friend bool operator==(const Outstanding&, const Outstanding&) = default;
+};
+
+}  // namespace airlock::ring

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "ring/chain.h"
+#include "ring/layout.h"
+#include "ring/split_areas.h"
+#include "window/window.h"
+
+namespace airlock::ring {
+
+/// The device's half of a split virtqueue: takes chains that the driver made available, returns
+/// them as used. Everything that the driver wrote is read once and checked before it is believed;
+/// the first lie breaks this queue, for good, and nothing else. VIRTIO 1.3, 2.7.
+///
+/// One thread at a time. The window and its memory must outlive the queue.
+///
+/// Typical round:
+///     while (TRY(queue.pop(chain))) { ...; TRY(queue.push_used(chain.head(), written)); }
+///     queue.publish();
+///     if (queue.driver_wants_interrupt()) interrupt();
+class SplitDeviceQueue {
+ public:
+  /// Checks that the areas are aligned and that each lies in the window, whole, and starts with
+  /// empty rings (both indices 0). Errors, all with the queue and the address: kNotAligned,
+  /// kAddressOutside. VIRTIO 1.3, 2.7; GEN-DR2, DMB-D7, DMB-D8.
+  static Result<SplitDeviceQueue> create(const QueueConfig& config, const window::Window& window);
+
+  /// Takes the next available chain into `target`, which then is in flight until push_used();
+  /// nullopt if there is none now. `target` is valid only when a head is returned. Does not
+  /// allocate while `target` has room for the chain. Errors, which break the queue: kBadIndexJump
+  /// (avail.idx ran ahead of what the ring holds), kBadIndex, kAlreadyInFlight (the head is with
+  /// us), kBadFlags, kBadOrder, kBadLength, kChainTooLong, kChainTooBig, kAddressOutside.
+  /// kQueueBroken ever after. VIRTIO 1.3, 2.7.4.2, 2.7.5.1, 2.7.6; DMB-D7. Acquire on avail.idx.
+  [[nodiscard]] Result<std::optional<Head>> pop(Chain& target);
+
+  /// Returns a chain, of whose writable part the device wrote the first `written_bytes`, at the
+  /// next publish(). A head that is not in flight, or more bytes than the chain had, is our own bug
+  /// (CHECK). Errors: kQueueBroken: the head is accounted for, and the ring is left alone.
+  /// VIRTIO 1.3, 2.7.8.2.
+  Result<void> push_used(Head head, std::uint32_t written_bytes);
+
+  /// Shows the driver everything that was pushed. Release on used.idx. VIRTIO 1.3, 2.7.8.2.
+  void publish();
+
+  /// After publish(): whether the driver is to be interrupted for what was published since this was
+  /// last asked. VIRTIO 1.3, 2.7.7.2.
+  [[nodiscard]] bool driver_wants_interrupt();
+
+  /// Tells the driver not to notify (true), while the device polls anyway, or to notify again
+  /// (false). A hint: notifications may come all the same. After `false`, pop() until it is empty
+  /// once more before sleeping, or a wakeup is lost:
+  ///   the driver publishes avail.idx and reads our flag, still set: it does not notify;
+  ///   we clear the flag, having seen the ring empty before, and sleep: nobody wakes us.
+  ///   With a full barrier between each side's store and load, at least one of us sees the other's.
+  /// VIRTIO 1.3, 2.7.10.
+  void suppress_notifications(bool suppressed);
+
+  /// Finds the areas again after the window's memory changed (guest memory that a VMM took back,
+  /// and maybe gave again). The queue's state stays. Errors: as create(), and kWrongState with
+  /// chains in flight: the queue must not be used then, until a later rebind() succeeds;
+  /// kQueueBroken.
+  Result<void> rebind();
+
+  /// Chains taken and not returned.
+  [[nodiscard]] std::uint32_t in_flight() const { return in_flight_; }
+  /// Why the queue is broken, if it is.
+  [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
+  [[nodiscard]] std::uint16_t queue() const { return queue_; }
+  [[nodiscard]] QueueSize size() const { return size_; }
+
+ private:
+  /// What we know of each head; nothing of it is ever read back from the ring.
+  struct Record {
+    std::uint32_t writable_bytes = 0;
+    bool in_flight = false;
+  };
+  struct Views {
+    DescriptorReader descriptors;
+    AvailReader avail;
+    UsedWriter used;
+  };
+
+  static Result<Views> open_views(const QueueConfig& config, const window::Window& window);
+  SplitDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views);
+  std::unexpected<Error> break_with(Error error);
+  [[nodiscard]] Result<std::uint16_t> next_head() const;
+  [[nodiscard]] Result<void> walk(std::uint16_t head, Chain& target) const;
+
+  std::uint16_t queue_;
+  QueueSize size_;
+  QueueAreas areas_;
+  const window::Window* window_;
+  Views views_;
+  std::vector<Record> records_;  // by head
+  RingIndex next_avail_;         // the next entry that we take
+  RingIndex seen_avail_;         // avail.idx as last read and checked
+  RingIndex next_used_;          // where the next used element goes
+  RingIndex published_used_;     // used.idx as the driver sees it
+  RingIndex signalled_used_;     // used.idx when we last asked about the interrupt
+  std::uint32_t in_flight_ = 0;
+  std::optional<Error> broken_;
+};
+
+}  // namespace airlock::ring

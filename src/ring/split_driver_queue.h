@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ring/driver_types.h"
+#include "ring/layout.h"
+#include "ring/split_areas.h"
+
+namespace airlock::ring {
+
+/// The driver's half of a split virtqueue, against a device that may lie. The descriptor table and
+/// the available ring are output only; what the driver needs to know is in private memory (HD-6,
+/// HD-7, HD-29), and each used element is read once and checked against it (HD-1 to HD-4). The
+/// first lie breaks the queue until it is made anew (HD-23). VIRTIO 1.3, 2.7.
+///
+/// One thread at a time. The region's mapping must outlive the queue.
+///
+/// Typical round:
+///     TRY(queue.submit(readable, writable, cookie));
+///     if (queue.publish()) notify();
+///     while (auto done = TRY(queue.poll())) finish(*done);
+class SplitDriverQueue {
+ public:
+  /// Zeroes the three areas and starts with empty rings. `region` is the whole region, as mapped by
+  /// the driver; the areas in it are the caller's, and stay its own to free.
+  /// Errors, with the queue: kOutOfRange, kNotAligned, both with the offset; kOutOfRange also for
+  /// an area at offset 0 in offset mode (DMB-DR3).
+  static Result<SplitDriverQueue> create(const DriverQueueConfig& config,
+                                         const shm::SharedBytes& region);
+
+  /// What to tell the device about the areas.
+  [[nodiscard]] QueueAreas published_areas() const;
+
+  /// Puts a request into the ring: buffers for the device to read, then buffers for it to write. It
+  /// sees it after publish(). `cookie` comes back with the completion, from private memory.
+  /// On an error nothing changed. Errors: kQueueFull (retry after a completion), kChainTooLong
+  /// (more buffers than the queue has slots: never fits), kBadLength (no buffer, or an empty one),
+  /// kChainTooBig (2^32 bytes or more), kOutOfRange (a buffer outside the region, or at offset 0 in
+  /// offset mode), kQueueBroken (final).
+  /// VIRTIO 1.3, 2.7.4.2, 2.7.5.2, 2.7.13; GEN-DR2, DMB-DR3, DMB-DR4, HD-9.
+  [[nodiscard]] Result<Token> submit(std::span<const Buffer> readable,
+                                     std::span<const Buffer> writable, std::uint64_t cookie);
+
+  /// Shows the device everything that was submitted. True if it wants to be notified of it; false
+  /// also when there was nothing new. Release on avail.idx, then a full barrier before the device's
+  /// flag is read. VIRTIO 1.3, 2.7.13.3.1, 2.7.13.4.1; HD-22.
+  [[nodiscard]] bool publish();
+
+  /// Takes the next completion; nullopt if there is none now, which is never a fault: spurious
+  /// wakeups are harmless (HD-20).
+  /// Errors, which break the queue: kBadIndexJump (used.idx moved by more than is outstanding,
+  /// HD-4), kBadIndex (HD-1), kNotOutstanding (a duplicate, or never published; HD-2), kBadLength
+  /// (HD-3). kQueueBroken ever after. VIRTIO 1.3, 2.7.14. Acquire on used.idx.
+  [[nodiscard]] Result<std::optional<Completion>> poll();
+
+  /// Asks the device for interrupts (true) or not (false). A hint: they may come all the same.
+  /// After `true`, poll() until it is empty once more before sleeping, or a wakeup is lost:
+  ///   the device publishes used.idx and reads our flag, still set: it does not interrupt;
+  ///   we clear the flag, having seen the ring empty before, and sleep: nobody wakes us.
+  ///   With a full barrier between each side's store and load, at least one of us sees the other's.
+  /// VIRTIO 1.3, 2.7.7.1.
+  void want_interrupts(bool wanted);
+
+  /// Ends the use of the ring, for a reset or because the device is gone: as if broken. The device
+  /// may still have the buffers until its reset is complete.
+  void abandon();
+
+  /// One request that the device never returned, and that no poll() will: each is handed out
+  /// exactly once, unpublished ones too; nullopt when there are no more. The queue must be broken
+  /// or abandoned (CHECK), and the device reset before the buffers are used for anything else.
+  /// HD-23.
+  [[nodiscard]] std::optional<Outstanding> take_outstanding();
+
+  /// Descriptors that submit() may use now, one a buffer.
+  [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
+  /// Requests submitted and neither completed nor taken.
+  [[nodiscard]] std::uint32_t outstanding() const { return outstanding_; }
+  /// Why the queue is broken, if it is: the first violation, or kQueueBroken after abandon().
+  [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
+  [[nodiscard]] std::uint16_t queue() const { return config_.queue; }
+  [[nodiscard]] QueueSize size() const { return config_.size; }
+
+ private:
+  /// What we know of each head. Private truth: the ring's copy is never read.
+  struct Record {
+    std::uint64_t cookie = 0;
+    std::uint64_t sequence = 0;  // how many were submitted before
+    std::uint32_t writable_bytes = 0;
+    std::uint16_t slots = 0;  // descriptors of the chain
+    std::uint16_t tail = 0;   // the last of them
+    bool outstanding = false;
+  };
+  struct Views {
+    DescriptorWriter descriptors;
+    AvailWriter avail;
+    UsedReader used;
+  };
+
+  SplitDriverQueue(const DriverQueueConfig& config, std::uint64_t region_bytes, const Views& views);
+  std::unexpected<Error> break_with(Error error);
+  [[nodiscard]] Result<void> check_buffer(const Buffer& buffer) const;
+  [[nodiscard]] Result<std::uint32_t> check_buffers(std::span<const Buffer> readable,
+                                                    std::span<const Buffer> writable) const;
+  void release(std::uint16_t head);
+
+  DriverQueueConfig config_;
+  std::uint64_t region_bytes_;
+  Views views_;
+  std::vector<Record> records_;      // by head
+  std::vector<std::uint16_t> next_;  // by descriptor: the next of its chain, or the next free one
+  std::uint16_t first_free_ = 0;
+  std::uint32_t free_slots_;
+  std::uint32_t outstanding_ = 0;
+  std::uint32_t next_taken_ = 0;  // where take_outstanding() goes on
+  RingIndex next_avail_;          // where the next head goes
+  std::uint64_t submitted_ = 0;   // requests ever put into the ring
+  std::uint64_t published_ = 0;   // of those, how many the device may see
+  RingIndex next_used_;           // the next element that we take
+  RingIndex seen_used_;           // used.idx as last read and checked
+  std::optional<Error> broken_;
+};
+
+}  // namespace airlock::ring
