@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vfio_user/listener.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "vfio_user/socket.h"
+
+namespace airlock::vfio_user {
+
+namespace {
+
+// One client is served, and the others must be told so rather than wait.
+constexpr int kBacklog = 8;
+
+const sockaddr* as_sockaddr(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
+}
+
+Result<Fd> stream_socket() {
+  return own_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+// Makes way at `address`, where there is something: removes a socket file that nobody listens on.
+Result<void> remove_stale(const sockaddr_un& address) {
+  struct stat status = {};
+  if (lstat(address.sun_path, &status) != 0) {
+    if (errno == ENOENT) return {};
+    return fail(system_error());
+  }
+  if (!S_ISSOCK(status.st_mode)) return fail(system_error(ENOTSOCK));
+  const Fd probe = TRY(stream_socket());
+  // Only "refused" proves that nobody is there: a full backlog or a missing permission does not.
+  if (connect(probe.get(), as_sockaddr(address), sizeof address) == 0 || errno != ECONNREFUSED) {
+    return fail(system_error(EADDRINUSE));
+  }
+  if (unlink(address.sun_path) != 0 && errno != ENOENT) return fail(system_error());
+  return {};
+}
+
+}  // namespace
+
+Result<Listener> Listener::create(const std::string& path) {
+  const sockaddr_un address = TRY(unix_address(path));
+  Listener listener;
+  listener.fd_ = TRY(stream_socket());
+  const int fd = listener.fd_.get();
+  if (bind(fd, as_sockaddr(address), sizeof address) != 0) {
+    if (errno != EADDRINUSE) return fail(system_error());
+    TRY(remove_stale(address));
+    if (bind(fd, as_sockaddr(address), sizeof address) != 0) return fail(system_error());
+  }
+  struct stat status = {};
+  if (lstat(path.c_str(), &status) != 0) return fail(system_error());
+  listener.path_ = path;
+  listener.device_ = status.st_dev;
+  listener.inode_ = status.st_ino;
+  if (listen(fd, kBacklog) != 0) return fail(system_error());
+  return listener;
+}
+
+Result<Listener> Listener::adopt(Fd socket) {
+  const int flags = fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) < 0 ||
+      fcntl(socket.get(), F_SETFD, FD_CLOEXEC) < 0) {
+    return fail(system_error());
+  }
+  Listener listener;
+  listener.fd_ = std::move(socket);
+  return listener;
+}
+
+Listener::~Listener() {
+  if (path_.empty()) return;
+  struct stat status = {};
+  if (lstat(path_.c_str(), &status) != 0) return;
+  if (status.st_dev == device_ && status.st_ino == inode_) unlink(path_.c_str());
+}
+
+Listener::Listener(Listener&& other) noexcept
+    : fd_(std::move(other.fd_)),
+      path_(std::exchange(other.path_, {})),
+      device_(other.device_),
+      inode_(other.inode_) {}
+
+Listener& Listener::operator=(Listener&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(path_, other.path_);
+  std::swap(device_, other.device_);
+  std::swap(inode_, other.inode_);
+  return *this;
+}
+
+Result<Fd> Listener::accept() const {
+  int fd = -1;
+  do {
+    fd = accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    // A client that left before it was taken is no error of ours: there may be a next one.
+  } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+  if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Fd();
+  return own_fd(fd);
+}
+
+}  // namespace airlock::vfio_user

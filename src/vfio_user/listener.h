@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "base/fd.h"
+
+namespace airlock::vfio_user {
+
+/// A listening UNIX socket, and the file that it is reached by. Non-blocking, close-on-exec.
+/// Movable; the file is removed with it, unless somebody has put another in its place.
+class Listener {
+ public:
+  /// Makes the socket file, in place of one that nobody listens on any more.
+  /// Errors: kSystem: ENAMETOOLONG, EADDRINUSE (a live server is there), ENOTSOCK (the path is
+  /// something else, which is left alone), and those of the system calls.
+  static Result<Listener> create(const std::string& path);
+  /// Takes over a socket that listens already. There is no file to remove.
+  static Result<Listener> adopt(Fd socket);
+
+  Listener() = default;
+  ~Listener();
+  Listener(Listener&& other) noexcept;
+  Listener& operator=(Listener&& other) noexcept;
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  explicit operator bool() const { return static_cast<bool>(fd_); }
+
+  /// The next client, non-blocking and close-on-exec; an empty Fd if none waits.
+  /// Errors: kSystem (EMFILE and its like: worth another try later).
+  [[nodiscard]] Result<Fd> accept() const;
+
+ private:
+  Fd fd_;
+  std::string path_;  // empty: no file of ours
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
+
+}  // namespace airlock::vfio_user

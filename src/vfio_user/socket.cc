@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vfio_user/socket.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace airlock::vfio_user {
+
+namespace {
+
+// Room for the fds of one message. One more than the limit, so that a message with too many shows.
+constexpr std::size_t kReceiveFds = kMaxMessageFds + 1;
+
+// True where the peer is gone: its end is closed, with or without something of ours unread.
+bool closed_by_peer(int error) {
+  return error == EPIPE || error == ECONNRESET;
+}
+
+// Takes ownership of every fd in the control messages.
+std::vector<Fd> take_fds(msghdr& message) {
+  std::vector<Fd> fds;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
+
+}  // namespace
+
+Result<sockaddr_un> unix_address(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.empty()) return fail(system_error(ENOENT));
+  if (path.size() >= sizeof address.sun_path || path.find('\0') != std::string::npos) {
+    return fail(system_error(ENAMETOOLONG));
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+Result<Progress> receive_some(int socket, MessageReader& reader) {
+  const std::span<std::byte> target = reader.target();
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(kReceiveFds * sizeof(int))];
+  iovec vector = {.iov_base = target.data(), .iov_len = target.size()};
+  msghdr message = {};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t received = -1;
+  do {
+    received = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (received < 0 && errno == EINTR);
+  if (received < 0) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return Progress::kWouldBlock;
+    if (closed_by_peer(errno)) return fail(Errc::kPeerClosed);
+    return fail(system_error());
+  }
+  std::vector<Fd> fds = take_fds(message);
+  if (received == 0) return fail(Errc::kPeerClosed);
+  TRY(reader.advance(static_cast<std::size_t>(received), std::move(fds),
+                     (message.msg_flags & MSG_CTRUNC) != 0));
+  return Progress::kDone;
+}
+
+Result<std::size_t> send_some(int socket, std::span<const std::byte> bytes,
+                              std::span<const int> fds) {
+  CHECK(fds.size() <= kMaxMessageFds);
+  alignas(cmsghdr) std::byte control[CMSG_SPACE(kMaxMessageFds * sizeof(int))] = {};
+  // sendmsg only reads the bytes, but shares iovec with recvmsg.
+  iovec vector = {.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
+  msghdr message = {};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  if (!fds.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* const c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(c), fds.data(), fds.size_bytes());
+  }
+  ssize_t sent = -1;
+  do {
+    sent = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) return static_cast<std::size_t>(sent);
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
+  if (closed_by_peer(errno)) return fail(Errc::kPeerClosed);
+  return fail(system_error());
+}
+
+Result<void> SendQueue::push(Outgoing message) {
+  const std::size_t size = message.bytes.size();
+  const bool fits =
+      messages_.size() < kMaxMessages && airlock_range_within(bytes_, size, kMaxBytes);
+  if (!messages_.empty() && !fits) {
+    return fail({.code = Errc::kTooLarge, .address = bytes_});
+  }
+  bytes_ += size;
+  messages_.push_back(std::move(message));
+  return {};
+}
+
+Result<Progress> SendQueue::flush(int socket) {
+  while (!messages_.empty()) {
+    const Outgoing& first = messages_.front();
+    const int fd = first.fd.get();
+    const bool with_fd = sent_ == 0 && first.fd;
+    const std::size_t count = TRY(send_some(socket, std::span(first.bytes).subspan(sent_),
+                                            with_fd ? std::span(&fd, 1) : std::span<const int>()));
+    if (count == 0) return Progress::kWouldBlock;
+    sent_ += count;
+    if (sent_ < first.bytes.size()) continue;
+    bytes_ -= first.bytes.size();
+    sent_ = 0;
+    messages_.pop_front();
+  }
+  return Progress::kDone;
+}
+
+}  // namespace airlock::vfio_user
