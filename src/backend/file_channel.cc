@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/file_channel.h"
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace airlock::backend {
+
+namespace {
+
+/// Longer transfers are the engine's: a copy is work as well, and other requests wait for it.
+constexpr std::uint64_t kAtOnceBytesMost = std::uint64_t{1} << 20;
+
+}  // namespace
+
+FileChannel::FileChannel(FileTarget& target, std::uint32_t depth) : target_(&target), jobs_(depth) {
+  free_.reserve(depth);
+  finished_.reserve(depth);
+  for (JobIndex index = depth; index > 0; --index) {
+    free_.push_back(index - 1);
+  }
+}
+
+Result<void> FileChannel::submit(const BlockRequest& request) {
+  if (cancelled_) return fail(system_error(ECANCELED));
+  if (free_.empty()) return fail(Errc::kQueueFull);
+  const JobIndex index = free_.back();
+  free_.pop_back();
+  FileJob& job = jobs_[index];
+  job.start(request, *target_);
+  try_at_once(job);
+  if (job.done()) {
+    finished(index);
+  } else {
+    engine_start(index);
+  }
+  return {};
+}
+
+void FileChannel::cancel() {
+  if (std::exchange(cancelled_, true)) return;
+  engine_cancel();
+}
+
+void FileChannel::try_at_once(FileJob& job) {
+  const BlockRequest& request = job.request();
+  const bool reads = request.op == BlockOp::kRead;
+  // Direct and durable transfers wait for the disk by nature.
+  if (target_->direct || request.durable || request.length > kAtOnceBytesMost) return;
+  if (!reads && request.op != BlockOp::kWrite) return;
+  std::atomic<bool>& refused = reads ? target_->nowait_read_refused : target_->nowait_write_refused;
+  if (refused.load(std::memory_order_relaxed)) return;
+  Patience& patience = reads ? read_patience_ : write_patience_;
+  if (patience.skip > 0) {
+    --patience.skip;
+    return;
+  }
+  while (!job.done()) {
+    const std::int64_t result = perform(job, RWF_NOWAIT);
+    if (result == -EOPNOTSUPP) refused.store(true, std::memory_order_relaxed);
+    // Whatever is wrong, the engine's own try tells.
+    if (result <= 0) {
+      patience.penalty = std::min(patience.penalty * 2 + 1, kPenaltyMost);
+      patience.skip = patience.penalty;
+      return;
+    }
+    job.advance(result);
+  }
+  patience = {};
+}
+
+std::size_t FileChannel::reap(std::span<BlockCompletion> target) {
+  engine_poll();
+  const std::size_t count = std::min(target.size(), finished_.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    target[i] = jobs_[finished_[i]].completion();
+    free_.push_back(finished_[i]);
+  }
+  finished_.erase(finished_.begin(), finished_.begin() + static_cast<std::ptrdiff_t>(count));
+  return count;
+}
+
+}  // namespace airlock::backend

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/memory_backend.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include "base/check.h"
+#include "base/size.h"
+#include "core/range.h"
+
+namespace airlock::backend {
+
+namespace {
+
+constexpr std::uint64_t kSectorBytes = 512;
+
+/// Owns the private mapping.
+class Memory {
+ public:
+  explicit Memory(std::uint64_t size)
+      // tidy: allow mmap because this memory is private: no peer ever sees it
+      : base_(mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)),
+        size_(size) {
+    // A large disk read at random would miss the TLB with every small page. Only a hint.
+    if (*this) static_cast<void>(madvise(base_, size_, MADV_HUGEPAGE));
+  }
+  ~Memory() {
+    if (*this) munmap(base_, size_);
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  explicit operator bool() const { return base_ != MAP_FAILED; }
+
+  [[nodiscard]] std::span<std::byte> range(std::uint64_t offset, std::uint64_t length) const {
+    CHECK(airlock_range_within(offset, length, size_));
+    return std::span(static_cast<std::byte*>(base_), size_).subspan(offset, length);
+  }
+
+  /// Zeros a range; with `unmap` whole pages of it go back to the system, and read as zeros.
+  void clear(std::uint64_t offset, std::uint64_t length, bool unmap) const {
+    const std::span<std::byte> bytes = range(offset, length);
+    const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+    const std::uint64_t head = std::min(length, (page - offset % page) % page);
+    const std::uint64_t whole = unmap ? (length - head) / page * page : 0;
+    const std::span<std::byte> pages = bytes.subspan(head, whole);
+    if (whole == 0 || madvise(pages.data(), whole, MADV_DONTNEED) != 0) {
+      std::ranges::fill(bytes, std::byte{0});
+      return;
+    }
+    std::ranges::fill(bytes.first(head), std::byte{0});
+    std::ranges::fill(bytes.subspan(head + whole), std::byte{0});
+  }
+
+ private:
+  void* base_;
+  std::uint64_t size_;
+};
+
+class MemoryChannel : public BlockChannel {
+ public:
+  MemoryChannel(const Memory& memory, bool read_only, std::uint32_t depth)
+      : memory_(&memory), read_only_(read_only), depth_(depth) {
+    done_.reserve(depth);
+  }
+
+  Result<void> submit(const BlockRequest& request) override {
+    if (done_.size() - fetched_ >= depth_) return fail(Errc::kQueueFull);
+    if (done_.size() == done_.capacity()) forget_fetched();
+    BlockCompletion completion{.token = request.token};
+    if (read_only_ && request.op != BlockOp::kRead && request.op != BlockOp::kFlush) {
+      completion.error = EROFS;
+    } else {
+      completion.bytes = perform(request);
+    }
+    done_.push_back(completion);
+    return {};
+  }
+
+  std::size_t reap(std::span<BlockCompletion> target) override {
+    const std::size_t count = std::min(target.size(), done_.size() - fetched_);
+    std::ranges::copy(std::span(done_).subspan(fetched_, count), target.begin());
+    fetched_ += count;
+    if (fetched_ == done_.size()) forget_fetched();
+    return count;
+  }
+
+  [[nodiscard]] int completion_fd() const override { return -1; }
+
+ private:
+  void forget_fetched() {
+    done_.erase(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(fetched_));
+    fetched_ = 0;
+  }
+
+  [[nodiscard]] std::uint64_t perform(const BlockRequest& request) const {
+    switch (request.op) {
+      case BlockOp::kFlush:
+        return 0;
+      case BlockOp::kDiscard:
+        memory_->clear(request.offset, request.length, true);
+        return request.length;
+      case BlockOp::kWriteZeroes:
+        memory_->clear(request.offset, request.length, request.may_unmap);
+        return request.length;
+      case BlockOp::kRead:
+      case BlockOp::kWrite:
+        break;
+    }
+    std::span<std::byte> bytes = memory_->range(request.offset, request.length);
+    for (const shm::SharedBytes& segment : request.segments) {
+      CHECK(segment.size() <= bytes.size());
+      const std::span<std::byte> part = bytes.first(segment.size());
+      if (request.op == BlockOp::kRead) {
+        segment.copy_in(0, part);
+      } else {
+        segment.copy_out(0, part);
+      }
+      bytes = bytes.subspan(segment.size());
+    }
+    CHECK(bytes.empty());
+    return request.length;
+  }
+
+  const Memory* memory_;
+  bool read_only_;
+  std::uint32_t depth_;
+  std::vector<BlockCompletion> done_;  // those before fetched_ were reaped
+  std::size_t fetched_ = 0;
+};
+
+class MemoryBackend : public BlockBackend {
+ public:
+  MemoryBackend(std::uint64_t capacity, bool read_only)
+      : memory_(capacity),
+        geometry_{.capacity_bytes = capacity,
+                  .read_only = read_only,
+                  .can_discard = !read_only,
+                  .can_write_zeroes = !read_only} {}
+
+  [[nodiscard]] bool mapped() const { return static_cast<bool>(memory_); }
+  [[nodiscard]] const Geometry& geometry() const override { return geometry_; }
+  [[nodiscard]] bool copies() const override { return true; }
+  [[nodiscard]] std::string describe() const override {
+    return fmt::format("memory, {}", format_size(geometry_.capacity_bytes));
+  }
+  Result<std::unique_ptr<BlockChannel>> open_channel(const shm::SharedBytes& /*region*/,
+                                                     std::uint32_t depth) override {
+    CHECK(depth > 0);
+    return std::make_unique<MemoryChannel>(memory_, geometry_.read_only, depth);
+  }
+
+ private:
+  Memory memory_;
+  Geometry geometry_;
+};
+
+}  // namespace
+
+Opened<std::unique_ptr<BlockBackend>> open_memory(std::uint64_t capacity, bool read_only) {
+  const auto refuse = [&](std::string why, std::string advice) {
+    return std::unexpected(OpenError{.what = fmt::format("memory:{}", format_size(capacity)),
+                                     .why = std::move(why),
+                                     .advice = std::move(advice)});
+  };
+  if (capacity == 0 || capacity % kSectorBytes != 0) {
+    return refuse("a disk is a whole number of 512-byte sectors, at least one",
+                  "choose a multiple of 512, as memory:1G");
+  }
+  auto backend = std::make_unique<MemoryBackend>(capacity, read_only);
+  if (!backend->mapped()) {
+    return refuse(airlock::describe(system_error()), "choose a smaller size, or use file:PATH");
+  }
+  return backend;
+}
+
+}  // namespace airlock::backend

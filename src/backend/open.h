@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <expected>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "backend/block_backend.h"
+
+namespace airlock::backend {
+
+/// Why something that a person asked for can't be opened.
+struct OpenError {
+  std::string what;    // "open disk.img"
+  std::string why;     // "Permission denied"
+  std::string advice;  // "give the server's user the right to read and write it"
+
+  /// "WHAT: WHY: WHAT TO DO", for stderr after "airlock: ".
+  [[nodiscard]] std::string text() const { return what + ": " + why + ": " + advice; }
+};
+
+template <class T>
+using Opened = std::expected<T, OpenError>;
+
+struct OpenOptions {
+  bool read_only = false;
+};
+
+/// Opens the backend that `spec` names:
+///   file:PATH[,direct=on|off][,engine=auto|io_uring|threads]   a raw image or a block device
+///   memory:SIZE                                                zeros at first, gone at the end
+/// A comma in PATH is part of it, unless one of the options above follows.
+[[nodiscard]] Opened<std::unique_ptr<BlockBackend>> open_backend(std::string_view spec,
+                                                                 const OpenOptions& options);
+
+}  // namespace airlock::backend

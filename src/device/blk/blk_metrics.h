@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace airlock::device {
+
+/// What one queue, or a whole disk, did since the start. Plain numbers.
+struct BlkCounts {
+  std::uint64_t reads = 0;
+  std::uint64_t writes = 0;
+  std::uint64_t flushes = 0;
+  std::uint64_t discards = 0;
+  std::uint64_t write_zeroes = 0;
+  std::uint64_t get_ids = 0;
+  std::uint64_t read_bytes = 0;     // of reads that succeeded
+  std::uint64_t written_bytes = 0;  // of writes that succeeded
+  std::uint64_t refused = 0;        // requests that the driver got wrong, or has no right to
+  std::uint64_t io_errors = 0;      // requests that the backend failed
+  std::uint64_t waits = 0;          // requests that found the backend full
+
+  BlkCounts& operator+=(const BlkCounts& other);
+  friend bool operator==(const BlkCounts&, const BlkCounts&) = default;
+};
+
+/// The counters of one queue: its thread adds, any thread reads. On a cache line of its own.
+class alignas(64) BlkQueueMetrics {
+ public:
+  /// A counter with one writer, which so needs no locked instruction.
+  class Counter {
+   public:
+    void add(std::uint64_t count) {
+      value_.store(value_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+    }
+    [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+   private:
+    std::atomic<std::uint64_t> value_{0};
+  };
+
+  Counter reads;
+  Counter writes;
+  Counter flushes;
+  Counter discards;
+  Counter write_zeroes;
+  Counter get_ids;
+  Counter read_bytes;
+  Counter written_bytes;
+  Counter refused;
+  Counter io_errors;
+  Counter waits;
+
+  /// Each number as it was at some moment of the call.
+  [[nodiscard]] BlkCounts snapshot() const;
+};
+
+}  // namespace airlock::device

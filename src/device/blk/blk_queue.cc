@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/blk/blk_queue.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include "base/check.h"
+#include "ring/concepts.h"
+#include "ring/split_device_queue.h"
+
+namespace airlock::device {
+
+namespace {
+
+/// New chains taken in one poll(), in number and bytes: answers should not wait long for company.
+constexpr std::uint32_t kBatchChains = 32;
+constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
+/// With this much taken and not answered, new chains wait in the ring.
+constexpr std::uint64_t kInFlightBytes = std::uint64_t{64} << 20;
+/// What a chain may describe where a driver has guest memory for it: no driver's request comes
+/// near, while buffers that overlap could make one chain 4 GiB of work.
+constexpr std::uint64_t kGuestChainBytes = std::uint64_t{1} << 30;
+/// Completions fetched in one go.
+constexpr std::size_t kReapMost = 64;
+/// Buffers that a record has room for from the start.
+constexpr std::size_t kBuffersAtFirst = 16;
+
+using Kind = BlkRequest::Kind;
+
+/// A request on its way: the chain, what it asks for, how far it got.
+struct Record {
+  explicit Record(std::size_t buffers) : chain(buffers) { segments.reserve(buffers); }
+
+  ring::Chain chain;
+  BlkRequest request;
+  std::vector<shm::SharedBytes> segments;  // the data's memory: the channel's while in flight
+  std::uint32_t next_range = 0;            // discard, write zeroes: the first not yet given out
+  int error = 0;                           // errno
+  std::uint64_t bytes = 0;                 // read or written
+  std::uint64_t charge = 0;                // bytes that the chain describes
+};
+
+std::string_view name_of(Kind kind) {
+  switch (kind) {
+    case Kind::kRead:
+      return "read";
+    case Kind::kWrite:
+      return "write";
+    case Kind::kFlush:
+      return "flush";
+    case Kind::kGetId:
+      return "get id";
+    case Kind::kDiscard:
+      return "discard";
+    case Kind::kWriteZeroes:
+      return "write zeroes";
+    case Kind::kRefused:
+      return "refused request";
+  }
+  return "?";
+}
+
+template <ring::DeviceQueueLike Ring>
+class BlkQueue final : public QueueTask {
+ public:
+  BlkQueue(const QueueContext& context, Ring ring, std::uint32_t size, BlkQueueOptions options);
+
+  Result<bool> poll() override;
+  void want_notifications(bool wanted) override { ring_.suppress_notifications(!wanted); }
+  [[nodiscard]] int completion_fd() const override { return options_.channel->completion_fd(); }
+  [[nodiscard]] std::size_t in_flight() const override { return records_.size() - free_.size(); }
+  void drain(bool discard) override;
+  [[nodiscard]] Result<void> rebind() override;
+
+ private:
+  using RecordIndex = std::uint32_t;
+
+  Result<bool> take_new();
+  /// Checks a chain just taken and what it asks for. Errors: kChainTooBig, kTooSmall.
+  Result<void> check(Record& record) const;
+  /// Fetches what finished; true if there was any.
+  bool take_finished();
+  void show_driver();
+
+  void begin(RecordIndex index);
+  /// The next request of a record for the channel; nothing if the record has no more.
+  std::optional<backend::BlockRequest> next_step(RecordIndex index);
+  void advance(RecordIndex index);
+  void give_to_channel(RecordIndex index);
+  void retry_waiting();
+  void answer(RecordIndex index);
+  std::uint8_t status_of(Record& record);
+  void fill_rest(Record& record, std::uint64_t filled);
+  void count(const Record& record, std::uint8_t status);
+  void report(const Record& record);
+  void release(RecordIndex index) {
+    bytes_in_flight_ -= std::exchange(records_[index].charge, 0);
+    free_.push_back(index);
+  }
+
+  Ring ring_;
+  std::uint16_t queue_;
+  std::function<void()> interrupt_;
+  BlkQueueOptions options_;
+  std::vector<Record> records_;
+  std::vector<RecordIndex> free_;
+  std::vector<RecordIndex> waiting_;  // for room in the channel, oldest first
+  std::uint64_t chain_bytes_most_;
+  std::uint64_t bytes_in_flight_ = 0;
+  bool broken_ = false;      // for good: chains may be lost to the ring
+  bool discarding_ = false;  // the ring and the chains are not ours any more
+  bool unshown_ = false;     // used elements that the driver does not see yet
+};
+
+template <ring::DeviceQueueLike Ring>
+BlkQueue<Ring>::BlkQueue(const QueueContext& context, Ring ring, std::uint32_t size,
+                         BlkQueueOptions options)
+    : ring_(std::move(ring)),
+      queue_(context.setup.index),
+      interrupt_(context.interrupt),
+      options_(std::move(options)),
+      // Buffers that don't overlap can't be more than the memory they lie in.
+      chain_bytes_most_(context.negotiated.reach == window::Reach::kRegion
+                            ? context.window->region().size()
+                            : kGuestChainBytes) {
+  CHECK(options_.channel && options_.shared != nullptr && options_.metrics != nullptr);
+  records_.reserve(size);
+  free_.reserve(size);
+  waiting_.reserve(size);
+  for (RecordIndex index = size; index > 0; --index) {
+    records_.emplace_back(std::min<std::size_t>(size, kBuffersAtFirst));
+    free_.push_back(index - 1);
+  }
+}
+
+template <ring::DeviceQueueLike Ring>
+Result<bool> BlkQueue<Ring>::poll() {
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = queue_});
+  // What finished first: it makes room. Last again: taking it also starts what is new, and a
+  // backend of memory has it done by then.
+  bool progress = take_finished();
+  const Result<bool> taken = take_new();
+  progress |= taken.value_or(false);
+  progress |= take_finished();
+  show_driver();
+  if (!taken) {
+    broken_ = true;
+    return taken;
+  }
+  return progress;
+}
+
+template <ring::DeviceQueueLike Ring>
+Result<bool> BlkQueue<Ring>::take_new() {
+  std::uint64_t bytes = 0;
+  std::uint32_t chains = 0;
+  while (!free_.empty() && chains < kBatchChains && bytes < kBatchBytes &&
+         bytes_in_flight_ < kInFlightBytes) {
+    const RecordIndex index = free_.back();
+    Record& record = records_[index];
+    if (!TRY(ring_.pop(record.chain))) break;
+    if (const auto checked = check(record); !checked) {
+      Error error = checked.error();
+      error.queue = queue_;
+      return fail(error);
+    }
+    free_.pop_back();
+    ++chains;
+    // All of it, whatever the request is: what is not data is filled with zeros.
+    record.charge = std::uint64_t{record.chain.readable_bytes()} + record.chain.writable_bytes();
+    bytes += record.charge;
+    bytes_in_flight_ += record.charge;
+    begin(index);
+  }
+  return chains > 0;
+}
+
+template <ring::DeviceQueueLike Ring>
+Result<void> BlkQueue<Ring>::check(Record& record) const {
+  const std::uint64_t bytes =
+      std::uint64_t{record.chain.readable_bytes()} + record.chain.writable_bytes();
+  if (bytes > chain_bytes_most_) return fail({.code = Errc::kChainTooBig, .queue = queue_});
+  return parse_blk_request(record.chain, options_.limits, record.request);
+}
+
+template <ring::DeviceQueueLike Ring>
+bool BlkQueue<Ring>::take_finished() {
+  std::array<backend::BlockCompletion, kReapMost> finished;
+  bool any = false;
+  std::size_t count = 0;
+  do {
+    count = options_.channel->reap(finished);
+    for (const backend::BlockCompletion& completion : std::span(finished).first(count)) {
+      CHECK(completion.token < records_.size());
+      const auto index = static_cast<RecordIndex>(completion.token);
+      Record& record = records_[index];
+      record.error = completion.error;
+      record.bytes += completion.bytes;
+      advance(index);
+    }
+    any |= count > 0;
+    if (count > 0) retry_waiting();
+  } while (count == finished.size());
+  return any;
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::show_driver() {
+  if (!std::exchange(unshown_, false)) return;
+  ring_.publish();
+  if (ring_.driver_wants_interrupt() && interrupt_) interrupt_();
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::begin(RecordIndex index) {
+  Record& record = records_[index];
+  record.segments.clear();
+  record.next_range = 0;
+  record.error = 0;
+  record.bytes = 0;
+  if (record.request.kind == Kind::kRead) {
+    MUST(record.chain.append_writable(record.request.data, record.segments));
+  } else if (record.request.kind == Kind::kWrite) {
+    MUST(record.chain.append_readable(record.request.data, record.segments));
+  }
+  advance(index);
+}
+
+template <ring::DeviceQueueLike Ring>
+std::optional<backend::BlockRequest> BlkQueue<Ring>::next_step(RecordIndex index) {
+  Record& record = records_[index];
+  const BlkRequest& request = record.request;
+  backend::BlockRequest step;
+  step.token = index;
+  switch (request.kind) {
+    case Kind::kRead:
+    case Kind::kWrite:
+      if (request.data.length == 0 || record.next_range++ > 0) return std::nullopt;
+      step.op = request.kind == Kind::kRead ? backend::BlockOp::kRead : backend::BlockOp::kWrite;
+      step.offset = request.offset;
+      step.length = request.data.length;
+      step.segments = record.segments;
+      step.durable = options_.durable_writes && request.kind == Kind::kWrite;
+      return step;
+    case Kind::kFlush:
+      if (record.next_range++ > 0) return std::nullopt;
+      step.op = backend::BlockOp::kFlush;
+      return step;
+    case Kind::kDiscard:
+    case Kind::kWriteZeroes:
+      while (record.next_range < request.range_count) {
+        const BlkRequest::Range& range = request.ranges()[record.next_range++];
+        if (range.length == 0) continue;
+        step.op = request.kind == Kind::kDiscard ? backend::BlockOp::kDiscard
+                                                 : backend::BlockOp::kWriteZeroes;
+        step.may_unmap = range.unmap;
+        step.durable = options_.durable_writes && request.kind == Kind::kWriteZeroes;
+        step.offset = range.offset;
+        step.length = range.length;
+        return step;
+      }
+      return std::nullopt;
+    case Kind::kGetId:
+    case Kind::kRefused:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+// A record that has just been taken, or whose step has just finished.
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::advance(RecordIndex index) {
+  if (discarding_) {
+    release(index);
+    return;
+  }
+  give_to_channel(index);
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::give_to_channel(RecordIndex index) {
+  Record& record = records_[index];
+  const std::uint32_t before = record.next_range;
+  const auto step = record.error == 0 ? next_step(index) : std::nullopt;
+  if (!step) {
+    answer(index);
+    return;
+  }
+  const auto submitted = options_.channel->submit(*step);
+  if (submitted) return;
+  if (submitted.error().code == Errc::kQueueFull) {
+    record.next_range = before;
+    options_.metrics->waits.add(1);
+    waiting_.push_back(index);
+    return;
+  }
+  record.error =
+      submitted.error().code == Errc::kSystem ? static_cast<int>(submitted.error().detail) : EIO;
+  answer(index);
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::retry_waiting() {
+  // Each is tried once: those that find it full again line up anew, in their order.
+  for (std::size_t left = waiting_.size(); left > 0; --left) {
+    const RecordIndex index = waiting_.front();
+    waiting_.erase(waiting_.begin());
+    const std::size_t others = waiting_.size();
+    give_to_channel(index);
+    if (waiting_.size() > others) {
+      std::ranges::rotate(waiting_, waiting_.end() - 1);
+      return;
+    }
+  }
+}
+
+template <ring::DeviceQueueLike Ring>
+std::uint8_t BlkQueue<Ring>::status_of(Record& record) {
+  if (record.request.kind == Kind::kRefused) return record.request.refusal;
+  if (record.error == 0) return spec::VIRTIO_BLK_S_OK;
+  report(record);
+  return spec::VIRTIO_BLK_S_IOERR;
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::answer(RecordIndex index) {
+  Record& record = records_[index];
+  const std::uint8_t status = status_of(record);
+  std::uint64_t filled = 0;
+  if (status == spec::VIRTIO_BLK_S_OK && record.request.kind == Kind::kRead) {
+    filled = record.request.data.length;
+  } else if (status == spec::VIRTIO_BLK_S_OK && record.request.kind == Kind::kGetId) {
+    MUST(record.chain.write(0, options_.shared->id));
+    filled = options_.shared->id.size();
+  }
+  fill_rest(record, filled);
+  const std::uint32_t writable = record.chain.writable_bytes();
+  MUST(record.chain.write(writable - 1, std::as_bytes(std::span(&status, 1))));
+  count(record, status);
+  // On a broken ring the answer goes nowhere; the record is free all the same.
+  if (ring_.push_used(record.chain.head(), writable)) unshown_ = true;
+  release(index);
+}
+
+// Zeros what lies between the data and the status: the used length covers it.
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::fill_rest(Record& record, std::uint64_t filled) {
+  const std::uint64_t rest = record.chain.writable_bytes() - 1 - filled;
+  if (rest == 0) return;
+  record.segments.clear();
+  MUST(record.chain.append_writable(
+      {.offset = static_cast<std::uint32_t>(filled), .length = static_cast<std::uint32_t>(rest)},
+      record.segments));
+  for (const shm::SharedBytes& segment : record.segments) {
+    segment.fill_zero(0, segment.size());
+  }
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::count(const Record& record, std::uint8_t status) {
+  BlkQueueMetrics& metrics = *options_.metrics;
+  const bool ok = status == spec::VIRTIO_BLK_S_OK;
+  if (record.error != 0) metrics.io_errors.add(1);
+  switch (record.request.kind) {
+    case Kind::kRead:
+      metrics.reads.add(1);
+      metrics.read_bytes.add(ok ? record.bytes : 0);
+      return;
+    case Kind::kWrite:
+      metrics.writes.add(1);
+      metrics.written_bytes.add(ok ? record.bytes : 0);
+      return;
+    case Kind::kFlush:
+      metrics.flushes.add(1);
+      return;
+    case Kind::kDiscard:
+      metrics.discards.add(1);
+      return;
+    case Kind::kWriteZeroes:
+      metrics.write_zeroes.add(1);
+      return;
+    case Kind::kGetId:
+      metrics.get_ids.add(1);
+      return;
+    case Kind::kRefused:
+      metrics.refused.add(1);
+      return;
+  }
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::report(const Record& record) {
+  LogLimit& limit = options_.shared->io_errors;
+  if (!limit.allow()) return;
+  const std::uint64_t held_back = limit.take_suppressed();
+  BlkRequest::Range where{.offset = record.request.offset, .length = record.request.data.length};
+  const bool has_ranges = record.request.range_count > 0 && record.next_range > 0;
+  if (has_ranges) where = record.request.ranges()[record.next_range - 1];
+  log(LogLevel::kError,
+      "{}: {} of {} bytes at {:#x} (queue {}): {}: the driver gets an I/O error{}",
+      options_.shared->name, name_of(record.request.kind), where.length, where.offset, queue_,
+      describe(system_error(record.error)),
+      held_back > 0 ? fmt::format(" ({} lines like this held back)", held_back) : "");
+}
+
+template <ring::DeviceQueueLike Ring>
+void BlkQueue<Ring>::drain(bool discard) {
+  // For good: what is still on its way belongs to a ring that isn't ours any more.
+  if (discard && !std::exchange(discarding_, true)) {
+    broken_ = true;
+    options_.channel->cancel();
+    for (const RecordIndex index : waiting_) {
+      release(index);
+    }
+    waiting_.clear();
+  }
+  while (take_finished()) {
+  }
+  if (!discarding_) show_driver();
+}
+
+template <ring::DeviceQueueLike Ring>
+Result<void> BlkQueue<Ring>::rebind() {
+  // The ring still counts chains that no answer will come for.
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = queue_});
+  return ring_.rebind();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
+                                                  BlkQueueOptions options) {
+  const pci::QueueSetup& setup = context.setup;
+  const ring::QueueConfig config {
+    .queue = setup.index, .size = TRY(ring::QueueSize::from(setup.size))
+    , .areas = {
+      .descriptors = setup.descriptor_area,
+      .driver = setup.driver_area,
+      .device = setup.device_area
+    }
+  };
+  auto ring = TRY(ring::SplitDeviceQueue::create(config, *context.window));
+  return std::make_unique<BlkQueue<ring::SplitDeviceQueue>>(context, std::move(ring), setup.size,
+                                                            std::move(options));
+}
+
+}  // namespace airlock::device

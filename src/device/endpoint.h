@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where everything of a device meets: the vfio-user server on one side, the PCI device, its region
+// and its queues on the other.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "device/device_type.h"
+#include "device/queue_set.h"
+#include "pci/virtio_pci_device.h"
+#include "shm/sealed_memfd.h"
+#include "vfio_user/handler.h"
+
+namespace airlock::device {
+
+/// One device as its vfio-user clients see it. Each client finds it as after power-on, with a
+/// region of its own: what one guest left there no other ever sees, even if the first client keeps
+/// its mapping. Control thread only.
+///
+/// Guest memory: under DmaPolicy::kRequire an fd that comes with DMA_MAP is closed at once,
+/// unmapped. Otherwise it is mapped until the client takes it back, and queues are at rest
+/// meanwhile.
+class Endpoint final : public vfio_user::Handler {
+ public:
+  struct Options {
+    pci::VirtioPciDevice::Options pci;
+    std::uint64_t region_bytes = 0;  // a power of two, at least a page
+    shm::PageKind pages = shm::PageKind::kNormal;
+    QueueSet::Post post;
+    std::chrono::microseconds poll_max{50};
+  };
+
+  /// Since the start, over all clients; but guest_bytes, which is now.
+  struct Stats {
+    std::uint64_t clients = 0;
+    std::uint64_t dma_maps = 0;         // DMA_MAP messages
+    std::uint64_t dma_fds_closed = 0;   // fds of guest memory that came and were closed at once
+    std::uint64_t dma_fds_mapped = 0;   // and that were mapped
+    std::uint64_t guest_bytes = 0;      // of guest memory mapped now
+    std::uint64_t guest_bytes_max = 0;  // mapped at most
+    std::uint64_t notifications = 0;
+    std::uint64_t interrupts = 0;
+    std::uint64_t violations = 0;
+    std::uint64_t refusals = 0;
+  };
+
+  /// `type` outlives it. Errors: those of SealedMemfd::create() and VirtioPciDevice::create().
+  static Result<std::unique_ptr<Endpoint>> create(Options options, DeviceType& type);
+  ~Endpoint() override;
+
+  [[nodiscard]] Stats stats() const;
+  /// Finishes what is in flight and returns it to the driver. Waits for I/O: for the process's end.
+  void drain();
+
+  void connected() override;
+  void disconnected() override;
+  vfio_user::RegionInfo region(std::uint32_t index) override;
+  std::uint32_t irq_count(std::uint32_t index) override;
+  Result<void> read(std::uint32_t region, std::uint64_t offset,
+                    std::span<std::byte> target) override;
+  Result<void> write(std::uint32_t region, std::uint64_t offset,
+                     std::span<const std::byte> source) override;
+  Result<void> set_irq_eventfds(std::uint32_t index, std::uint32_t start,
+                                std::vector<Fd> eventfds) override;
+  Result<void> deassign_irqs(std::uint32_t index, std::uint32_t start,
+                             std::uint32_t count) override;
+  Result<void> disable_irqs(std::uint32_t index) override;
+  Result<void> trigger_irq(std::uint32_t index, std::uint32_t start, std::uint32_t count) override;
+  void dma_map(const vfio_user::DmaRange& range, Fd fd, vfio_user::Reply reply) override;
+  void dma_unmap(std::uint64_t address, std::uint64_t size, bool all,
+                 vfio_user::Reply reply) override;
+  void reset(vfio_user::Reply reply) override;
+
+ private:
+  struct Session;
+
+  Endpoint(Options options, DeviceType& type);
+  Result<std::unique_ptr<Session>> make_session();
+  /// Changes guest memory while no queue uses it, then answers.
+  void change_guest_memory(std::function<Result<void>(window::GuestMemory&)> change,
+                           vfio_user::Reply reply);
+
+  Options options_;
+  DeviceType& type_;
+  Stats stats_;  // of the sessions before this one, and what only the endpoint knows
+  std::unique_ptr<Session> session_;
+};
+
+}  // namespace airlock::device

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "device/queue_worker.h"
+
+namespace airlock::device {
+
+/// The running queues of one device: a worker each. For the control thread, which it never blocks
+/// (but in stop_and_wait()): what takes a while is reported back to that thread.
+class QueueSet {
+ public:
+  /// Runs a function on the control thread, later. Any thread may call it.
+  using Post = std::function<void(std::function<void()>)>;
+  struct Options {
+    Post post;
+    std::chrono::microseconds poll_max{50};
+    /// A driver broke a queue: called on the control thread.
+    std::function<void(const Error&)> on_broken;
+  };
+
+  explicit QueueSet(Options options);
+  /// As stop_and_wait(true).
+  ~QueueSet();
+  QueueSet(const QueueSet&) = delete;
+  QueueSet& operator=(const QueueSet&) = delete;
+
+  /// Starts a worker for `queue`, which has none. Errors: kSystem.
+  Result<void> add(std::uint16_t queue, std::unique_ptr<QueueTask> task);
+  /// The driver notified `queue`; nothing happens if that does not run.
+  void notify(std::uint16_t queue) const;
+
+  /// Brings every queue to rest with nothing in flight; then calls `paused`. Memory that queues use
+  /// may be changed until resume(), which has every queue find its ring again: one that can't stays
+  /// at rest until a later resume().
+  void pause(std::function<void()> paused);
+  void resume();
+
+  /// Ends every queue, when what is in flight has finished; with `discard` nothing more is written
+  /// to the rings. Then calls `stopped`. Operations given while another is under way follow it.
+  void stop(bool discard, std::function<void()> stopped);
+  /// The same at once: waits for I/O. For when there is nobody left to answer.
+  void stop_and_wait(bool discard);
+
+  [[nodiscard]] bool empty() const { return workers_.empty(); }
+
+ private:
+  struct Operation {
+    bool ends = false;  // stop, not pause
+    bool discard = false;
+    std::function<void()> done;
+  };
+  void next_operation();
+  void begin(const Operation& operation);
+  void one_finished(std::uint64_t round);
+
+  Options options_;
+  std::map<std::uint16_t, std::unique_ptr<QueueWorker>> workers_;
+  std::deque<Operation> operations_;  // the first one is under way iff waiting_for_ > 0
+  std::size_t waiting_for_ = 0;       // workers that have not reported yet
+  std::uint64_t round_ = 0;           // tells reports of this operation from late ones
+  std::shared_ptr<QueueSet*> self_;   // what is posted finds null in it once the set is gone
+};
+
+}  // namespace airlock::device

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/queue_worker.h"
+
+#include <poll.h>
+#include <pthread.h>
+
+#include <array>
+#include <system_error>
+
+#include <fmt/core.h>
+
+namespace airlock::device {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+Result<std::unique_ptr<QueueWorker>> QueueWorker::start(std::unique_ptr<QueueTask> task,
+                                                        Options options) {
+  EventFd wake = TRY(EventFd::create());
+  std::unique_ptr<QueueWorker> worker(
+      new QueueWorker(std::move(task), std::move(options), std::move(wake)));
+  try {
+    worker->thread_ = std::thread([self = worker.get()] { self->run(); });
+  } catch (const std::system_error& error) {
+    return fail(system_error(error.code().value()));
+  }
+  return worker;
+}
+
+QueueWorker::QueueWorker(std::unique_ptr<QueueTask> task, Options options, EventFd wake)
+    : task_(std::move(task)),
+      options_(std::move(options)),
+      wake_(std::move(wake)),
+      budget_(options_.poll_max) {}
+
+QueueWorker::~QueueWorker() {
+  if (order() != Order::kStop && order() != Order::kStopAndDiscard) stop(true, nullptr);
+  if (thread_.joinable()) thread_.join();
+}
+
+void QueueWorker::pause(std::function<void()> paused) {
+  give(Order::kPause, std::move(paused));
+}
+
+void QueueWorker::resume() {
+  give(Order::kRun, nullptr);
+}
+
+void QueueWorker::stop(bool discard, std::function<void()> stopped) {
+  give(discard ? Order::kStopAndDiscard : Order::kStop, std::move(stopped));
+}
+
+void QueueWorker::give(Order order, std::function<void()> done) {
+  {
+    const std::lock_guard lock(done_mutex_);
+    done_ = std::move(done);
+  }
+  order_.store(order, std::memory_order_release);
+  wake_.signal();
+}
+
+void QueueWorker::run() {
+  pthread_setname_np(pthread_self(), fmt::format("queue-{}", options_.queue).c_str());
+  // At rest the task is the control thread's (rebind), and must not be touched here.
+  bool at_rest = false;
+  for (;;) {
+    const Order now = order();
+    if (now == Order::kRun) {
+      at_rest = false;
+      if (!broken_ && work()) continue;
+      task_->drain(true);
+      sleep(task_->in_flight() > 0);
+      continue;
+    }
+    if (!at_rest) finish_in_flight(now);
+    at_rest = true;
+    if (auto done = take_done()) done();
+    if (now != Order::kPause) return;
+    sleep(false);
+  }
+}
+
+std::function<void()> QueueWorker::take_done() {
+  const std::lock_guard lock(done_mutex_);
+  return std::exchange(done_, nullptr);
+}
+
+bool QueueWorker::work() {
+  task_->want_notifications(false);
+  auto last_progress = Clock::now();
+  while (order() == Order::kRun) {
+    const auto progress = poll_once();
+    if (!progress) return false;
+    if (*progress) {
+      last_progress = Clock::now();
+      continue;
+    }
+    if (Clock::now() - last_progress < budget_.current()) {
+      relax();
+      continue;
+    }
+    budget_.polled_in_vain();
+    task_->want_notifications(true);
+    // A chain that came before the driver saw the request brings no notification: look once more.
+    const auto late = poll_once();
+    if (!late) return false;
+    if (!*late) {
+      const auto asleep = Clock::now();
+      sleep(true);
+      budget_.woken_after(Clock::now() - asleep);
+    }
+    task_->want_notifications(false);
+    last_progress = Clock::now();
+  }
+  return true;
+}
+
+std::optional<bool> QueueWorker::poll_once() {
+  const Result<bool> progress = task_->poll();
+  if (progress) return *progress;
+  broken_ = true;
+  if (options_.on_broken) options_.on_broken(progress.error());
+  return std::nullopt;
+}
+
+void QueueWorker::sleep(bool watch_completions) {
+  const int completions = watch_completions ? task_->completion_fd() : -1;  // poll(2) skips -1
+  std::array<pollfd, 2> fds{{{.fd = wake_.fd(), .events = POLLIN, .revents = 0},
+                             {.fd = completions, .events = POLLIN, .revents = 0}}};
+  ::poll(fds.data(), fds.size(), -1);
+  static_cast<void>(wake_.drain());
+}
+
+void QueueWorker::finish_in_flight(Order order) {
+  const bool discard = order == Order::kStopAndDiscard || broken_;
+  task_->drain(discard);
+  while (task_->in_flight() > 0) {
+    sleep(true);
+    task_->drain(discard);
+  }
+}
+
+}  // namespace airlock::device

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/event_fd.h"
+#include "base/result.h"
+#include "device/poll_budget.h"
+#include "device/queue_task.h"
+
+namespace airlock::device {
+
+/// One thread that runs one queue: busy while there is work, polling a little longer, asleep at
+/// rest.
+///
+/// While it is awake the driver is spared notifications (each costs a message through the VMM);
+/// before it sleeps it asks for one. All functions are for the control thread, but notify(), which
+/// any may call.
+class QueueWorker {
+ public:
+  struct Options {
+    std::uint16_t queue = 0;
+    std::chrono::microseconds poll_max{50};  // the longest it polls without finding work
+    /// The driver broke the queue: called once, on the worker's thread.
+    std::function<void(const Error&)> on_broken;
+  };
+
+  /// Takes the task over and starts the thread. Errors: kSystem.
+  static Result<std::unique_ptr<QueueWorker>> start(std::unique_ptr<QueueTask> task,
+                                                    Options options);
+  /// Stops, if nobody did, and waits for what is in flight.
+  ~QueueWorker();
+  QueueWorker(const QueueWorker&) = delete;
+  QueueWorker& operator=(const QueueWorker&) = delete;
+
+  /// The driver made something available. Cheap; any thread.
+  void notify() const { wake_.signal(); }
+
+  /// Finishes what is in flight, takes nothing new, then calls `paused` on the worker's thread.
+  void pause(std::function<void()> paused);
+  void resume();
+  /// While paused: QueueTask::rebind().
+  [[nodiscard]] Result<void> rebind() { return task_->rebind(); }
+
+  /// As pause(), for good. With `discard` nothing more is written to the ring (a reset).
+  void stop(bool discard, std::function<void()> stopped);
+
+ private:
+  enum class Order : std::uint8_t { kRun, kPause, kStop, kStopAndDiscard };
+
+  QueueWorker(std::unique_ptr<QueueTask> task, Options options, EventFd wake);
+  void run();
+  /// One round of work; false once the queue is broken.
+  bool work();
+  /// Whether there was progress; nothing once the queue is broken, which has been reported then.
+  std::optional<bool> poll_once();
+  void sleep(bool watch_completions);
+  void finish_in_flight(Order order);
+  void give(Order order, std::function<void()> done);
+  std::function<void()> take_done();
+  [[nodiscard]] Order order() const { return order_.load(std::memory_order_acquire); }
+
+  std::unique_ptr<QueueTask> task_;
+  Options options_;
+  EventFd wake_;
+  PollBudget budget_;
+  bool broken_ = false;  // worker's thread only
+  std::atomic<Order> order_{Order::kRun};
+  std::mutex done_mutex_;  // guards done_
+  std::function<void()> done_;
+  std::thread thread_;
+};
+
+}  // namespace airlock::device

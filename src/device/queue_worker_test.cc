@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: a worker loses no wake-up, finishes what is in flight before it pauses or stops, and costs
+// nothing at rest or when its queue is broken. Method: a task whose work and I/O the test controls.
+#include "device/queue_worker.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "testing/scripted_task.h"
+
+namespace airlock::device {
+namespace {
+
+using testing::finish_one;
+using testing::Script;
+using testing::ScriptedTask;
+using testing::wait_until;
+using testing::wait_until_asleep;
+
+class QueueWorkerTest : public ::testing::Test {
+ protected:
+  void start() {
+    worker_ = MUST(QueueWorker::start(
+        std::make_unique<ScriptedTask>(script_),
+        {.queue = 3, .on_broken = [this](const Error& error) { broken_.set_value(error); }}));
+  }
+  /// Makes one chain available, as a driver does: it notifies only where the device asked for it.
+  void offer() {
+    ++script_.offered;
+    if (script_.notify_me) worker_->notify();
+  }
+
+  Script script_;
+  std::promise<Error> broken_;
+  std::unique_ptr<QueueWorker> worker_;
+};
+
+TEST_F(QueueWorkerTest, TakesEveryChainThoughTheDriverNotifiesOnlyWhenAsked) {
+  start();
+  for (int i = 0; i < 2000; ++i) {
+    offer();
+    if (i % 3 == 0) wait_until([&] { return script_.taken.load() == i + 1; });
+  }
+  wait_until([&] { return script_.taken.load() == 2000; });
+  for (int i = 0; i < 2000; ++i)
+    finish_one(script_);
+  wait_until([&] { return script_.returned.load() == 2000; });
+}
+
+TEST_F(QueueWorkerTest, PausesOnlyWhenNothingIsInFlightAndResumes) {
+  start();
+  offer();
+  wait_until([&] { return script_.taken.load() == 1; });
+  std::promise<void> paused;
+  worker_->pause([&] { paused.set_value(); });
+  auto future = paused.get_future();
+  EXPECT_EQ(future.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  finish_one(script_);
+  future.wait();
+  EXPECT_EQ(script_.returned, 1);
+  offer();
+  worker_->notify();
+  EXPECT_EQ(script_.taken, 1);
+  worker_->resume();
+  wait_until([&] { return script_.taken.load() == 2; });
+  finish_one(script_);
+}
+
+TEST_F(QueueWorkerTest, StopForAResetReturnsNothingToTheRing) {
+  start();
+  offer();
+  wait_until([&] { return script_.taken.load() == 1; });
+  std::promise<void> stopped;
+  worker_->stop(true, [&] { stopped.set_value(); });
+  finish_one(script_);
+  stopped.get_future().wait();
+  EXPECT_EQ(script_.returned, 0);
+  EXPECT_EQ(script_.discarded, 1);
+}
+
+TEST_F(QueueWorkerTest, BrokenQueueIsReportedOnceAndTakesInWhatIsInFlight) {
+  start();
+  offer();
+  wait_until([&] { return script_.taken.load() == 1; });
+  script_.lie = true;
+  worker_->notify();
+  EXPECT_EQ(broken_.get_future().get().code, Errc::kBadIndexJump);
+  finish_one(script_);
+  wait_until([&] { return script_.discarded.load() == 1; });
+  worker_->notify();  // a second report would throw from the promise
+}
+
+TEST_F(QueueWorkerTest, LieFoundBeforeFallingAsleepIsReportedToo) {
+  script_.lie_when_armed = true;
+  start();
+  EXPECT_EQ(broken_.get_future().get().code, Errc::kBadIndexJump);
+}
+
+TEST_F(QueueWorkerTest, SleepsAtRestAndWakesByNotification) {
+  start();
+  offer();
+  wait_until([&] { return script_.taken.load() == 1; });
+  finish_one(script_);
+  wait_until_asleep(script_);
+  EXPECT_TRUE(script_.notify_me);
+  offer();
+  wait_until([&] { return script_.taken.load() == 2; });
+  finish_one(script_);
+}
+
+TEST_F(QueueWorkerTest, SleepsWhenBrokenEvenWithIoThatFinishes) {
+  start();
+  offer();
+  wait_until([&] { return script_.taken.load() == 1; });
+  script_.lie = true;
+  worker_->notify();
+  wait_until_asleep(script_);
+  finish_one(script_);
+  wait_until([&] { return script_.discarded.load() == 1; });
+  wait_until_asleep(script_);
+}
+
+}  // namespace
+}  // namespace airlock::device

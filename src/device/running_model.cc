@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/running_model.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace airlock::device {
+
+RunningModel::RunningModel(DeviceType& type, const window::Window& window,
+                           QueueSet::Options options)
+    : type_(type), window_(window), queues_([this, &options] {
+        options.on_broken = [this](const Error& error) { transport_->report_violation(error); };
+        return std::move(options);
+      }()) {}
+
+void RunningModel::read_config(std::uint32_t offset, std::span<std::byte> target) const {
+  std::ranges::copy(type_.config().subspan(offset, target.size()), target.begin());
+}
+
+Result<void> RunningModel::start(const pci::Negotiated& negotiated,
+                                 std::span<const pci::QueueSetup> queues) {
+  CHECK(transport_ != nullptr && queues_.empty());
+  for (const pci::QueueSetup& setup : queues) {
+    const auto interrupt = [this, queue = setup.index] {
+      interrupts_.fetch_add(1, std::memory_order_relaxed);
+      transport_->interrupt_queue(queue);
+    };
+    auto task = type_.make_queue(
+        {.negotiated = negotiated, .setup = setup, .window = &window_, .interrupt = interrupt});
+    const Result<void> added =
+        task ? queues_.add(setup.index, std::move(*task)) : Result<void>(fail(task.error()));
+    if (!added) {
+      queues_.stop_and_wait(true);  // at once: nothing was taken yet, or hardly anything
+      return added;
+    }
+  }
+  return {};
+}
+
+void RunningModel::stop(std::function<void()> done) {
+  queues_.stop(true, std::move(done));
+}
+
+void RunningModel::notify(std::uint16_t queue) {
+  ++notifications_;
+  queues_.notify(queue);
+}
+
+}  // namespace airlock::device

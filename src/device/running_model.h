@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "device/device_type.h"
+#include "device/queue_set.h"
+
+namespace airlock::device {
+
+/// A DeviceType at work for one client: what the PCI transport starts, notifies and stops. Control
+/// thread.
+class RunningModel final : public pci::VirtioModel {
+ public:
+  /// `type` and `window` outlive it.
+  RunningModel(DeviceType& type, const window::Window& window, QueueSet::Options options);
+
+  /// Says where interrupts and violations go. Before anything is started.
+  void attach(pci::VirtioTransport& transport) { transport_ = &transport; }
+
+  [[nodiscard]] QueueSet& queues() { return queues_; }
+  [[nodiscard]] std::uint64_t notifications() const { return notifications_; }
+  [[nodiscard]] std::uint64_t interrupts() const { return interrupts_.load(); }
+
+  [[nodiscard]] std::uint16_t device_type() const override { return type_.virtio_id(); }
+  [[nodiscard]] std::uint32_t pci_class() const override { return type_.pci_class(); }
+  [[nodiscard]] std::uint64_t features() const override { return type_.features(); }
+  [[nodiscard]] bool accepts(std::uint64_t features) const override {
+    return type_.accepts(features);
+  }
+  [[nodiscard]] std::uint16_t queue_count() const override { return type_.queue_count(); }
+  [[nodiscard]] std::uint16_t queue_size_max(std::uint16_t queue) const override {
+    return type_.queue_size_max(queue);
+  }
+  [[nodiscard]] std::uint32_t config_size() const override {
+    return static_cast<std::uint32_t>(type_.config().size());
+  }
+  void read_config(std::uint32_t offset, std::span<std::byte> target) const override;
+  Result<void> start(const pci::Negotiated& negotiated,
+                     std::span<const pci::QueueSetup> queues) override;
+  void stop(std::function<void()> done) override;
+  void notify(std::uint16_t queue) override;
+
+ private:
+  DeviceType& type_;
+  const window::Window& window_;
+  pci::VirtioTransport* transport_ = nullptr;
+  std::uint64_t notifications_ = 0;
+  std::atomic<std::uint64_t> interrupts_{0};
+  QueueSet queues_;  // last: its threads use what is above
+};
+
+}  // namespace airlock::device

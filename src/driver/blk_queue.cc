@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver/blk_queue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "core/range.h"
+#include "driver/wait.h"
+#include "spec/virtio_blk.h"
+
+namespace airlock::driver {
+
+namespace {
+
+// What a part has in shared memory besides its data.
+constexpr std::uint64_t kFrameBytes = 64;
+constexpr std::uint64_t kStatusAt = 16;     // after the header
+constexpr std::uint64_t kPayloadAt = 32;    // a range to discard, or the device's id
+constexpr std::uint8_t kNoStatus = 0xff;    // what a device that writes no status leaves behind
+constexpr std::uint32_t kRequestParts = 2;  // descriptors besides the data: header and status
+
+bool has_bytes(BlkOp op) {
+  return op == BlkOp::kRead || op == BlkOp::kWrite;
+}
+
+bool has_range(BlkOp op) {
+  return op == BlkOp::kDiscard || op == BlkOp::kWriteZeroes;
+}
+
+std::uint32_t request_type(BlkOp op) {
+  switch (op) {
+    case BlkOp::kRead:
+      return spec::VIRTIO_BLK_T_IN;
+    case BlkOp::kWrite:
+      return spec::VIRTIO_BLK_T_OUT;
+    case BlkOp::kFlush:
+      return spec::VIRTIO_BLK_T_FLUSH;
+    case BlkOp::kDiscard:
+      return spec::VIRTIO_BLK_T_DISCARD;
+    case BlkOp::kWriteZeroes:
+      return spec::VIRTIO_BLK_T_WRITE_ZEROES;
+    case BlkOp::kGetId:
+      return spec::VIRTIO_BLK_T_GET_ID;
+  }
+  return spec::VIRTIO_BLK_T_FLUSH;
+}
+
+std::uint64_t length_of(const BlkRequest& request) {
+  if (request.op == BlkOp::kRead) return request.target.size();
+  if (request.op == BlkOp::kWrite) return request.source.size();
+  return has_range(request.op) ? request.length : 1;
+}
+
+}  // namespace
+
+BlkQueue::~BlkQueue() {
+  stop({.code = Errc::kWrongState});
+  detach();
+}
+
+Result<std::uint64_t> BlkQueue::submit(const BlkRequest& request) {
+  if (broken_ || !queue_) return fail({.code = Errc::kQueueBroken});
+  TRY(validate(request));
+  if (free_pending_.empty()) return fail({.code = Errc::kQueueFull});
+  auto pinned = TRY(pin_whole(request));
+  const std::uint32_t index = free_pending_.back();
+  free_pending_.pop_back();
+  const std::uint64_t id = next_id_++;
+  pending_[index] = {.request = request,
+                     .id = id,
+                     .left = length_of(request),
+                     .next = request.offset,
+                     .used = true,
+                     .pinned = pinned,
+                     .error = std::nullopt};
+  inside_++;
+  backlog_.push_back(index);
+  // Behind others it has to wait: their order is kept.
+  if (backlog_.size() == 1) pump();
+  return id;
+}
+
+void BlkQueue::kick() {
+  pump();
+  if (!unannounced_ || broken_) return;
+  unannounced_ = false;
+  if (!queue_->ring().publish()) return;
+  stats_.notifications++;
+  const auto notified = queue_->notify();
+  if (!notified) stop(device_.fail_device(notified.error()).error());
+}
+
+std::optional<BlkCompletion> BlkQueue::poll() {
+  reap();
+  kick();
+  if (done_.empty()) return std::nullopt;
+  BlkCompletion completion = done_.front();
+  done_.pop_front();
+  return completion;
+}
+
+Result<void> BlkQueue::wait(std::chrono::milliseconds timeout) {
+  return wait_for(std::nullopt, Deadline::after(timeout));
+}
+
+Result<void> BlkQueue::run(const BlkRequest& request) {
+  const std::uint64_t id = TRY(submit(request));
+  const auto waited = wait_for(id, Deadline::after(limits_.timeout));
+  if (!waited) stop(device_.fail_device(waited.error()).error());
+  const auto mine = std::ranges::find(done_, id, &BlkCompletion::id);
+  CHECK(mine != done_.end());
+  const std::optional<Error> error = mine->error;
+  done_.erase(mine);
+  if (error) return fail(*error);
+  return {};
+}
+
+bool BlkQueue::arm() {
+  if (queue_ && !broken_) queue_->ring().want_interrupts(true);
+  reap();
+  kick();
+  return !done_.empty();
+}
+
+Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
+  CHECK(!queue_ && inside_ == 0);
+  const std::uint32_t slots = queue->ring().size().value();
+  if (slots < kRequestParts + 1) return fail({.code = Errc::kBadQueueSize, .detail = slots});
+  const std::uint64_t block = limits_.info.block_bytes;
+  const std::uint64_t segments = std::min(slots - kRequestParts, limits_.info.segments_max);
+  const std::uint64_t by_device = segments * limits_.info.segment_bytes_max;
+  part_bytes_max_ = std::min(limits_.part_bytes_max, by_device) / block * block;
+  if (part_bytes_max_ == 0) {
+    return fail({.code = Errc::kMalformed, .detail = offsetof(spec::VirtioBlkConfig, size_max)});
+  }
+  const std::uint32_t count = slots / kRequestParts;
+  frames_ = TRY(device_.pool().allocate_coherent(count * kFrameBytes, pool::kPageBytes));
+  parts_.assign(count, {});
+  free_parts_.clear();
+  for (std::uint32_t i = count; i > 0; i--)
+    free_parts_.push_back(i - 1);
+  pending_.assign(limits_.requests_max, {});
+  free_pending_.clear();
+  for (std::uint32_t i = limits_.requests_max; i > 0; i--)
+    free_pending_.push_back(i - 1);
+  broken_.reset();
+  unannounced_ = false;
+  queue_ = std::move(queue);
+  queue_->ring().want_interrupts(false);
+  return {};
+}
+
+// HD-23. The slots of what is in flight stay as they are: the device may still write to them.
+void BlkQueue::stop(const Error& error) {
+  if (!broken_) broken_ = error;
+  if (queue_ && !queue_->ring().broken()) queue_->ring().abandon();
+  backlog_.clear();
+  for (std::uint32_t i = 0; i < pending_.size(); i++) {
+    if (!pending_[i].used) continue;
+    pending_[i].error = *broken_;
+    complete(i);
+  }
+}
+
+void BlkQueue::detach() {
+  for (std::uint32_t i = 0; i < parts_.size(); i++) {
+    if (parts_[i].live) release_part(i, 0);
+  }
+  queue_.reset();
+  frames_.reset();
+}
+
+Result<void> BlkQueue::validate(const BlkRequest& request) const {
+  const BlkInfo& info = limits_.info;
+  const bool writes = request.op != BlkOp::kRead && request.op != BlkOp::kGetId;
+  if (writes && request.op != BlkOp::kFlush && info.read_only) return fail(Errc::kReadOnly);
+  switch (request.op) {
+    case BlkOp::kFlush:
+      return {};
+    case BlkOp::kGetId:
+      if (request.target.size() != spec::VIRTIO_BLK_ID_BYTES) {
+        return fail({.code = Errc::kBadLength,
+                     .detail = saturate<std::uint32_t>(std::uint64_t{request.target.size()})});
+      }
+      return {};
+    case BlkOp::kDiscard:
+      if (info.discard_bytes_max == 0) return fail(Errc::kNotSupportedByDevice);
+      break;
+    case BlkOp::kWriteZeroes:
+      if (info.write_zeroes_bytes_max == 0) return fail(Errc::kNotSupportedByDevice);
+      break;
+    case BlkOp::kRead:
+    case BlkOp::kWrite:
+      break;
+  }
+  return validate_range(request.offset, length_of(request));
+}
+
+Result<void> BlkQueue::validate_range(std::uint64_t offset, std::uint64_t length) const {
+  const BlkInfo& info = limits_.info;
+  if (length == 0) return fail({.code = Errc::kBadLength});
+  if (!airlock_is_aligned(offset | length, info.block_bytes)) {
+    return fail({.code = Errc::kNotAligned, .detail = info.block_bytes, .address = offset});
+  }
+  if (!airlock_range_within(offset, length, info.capacity_bytes)) {
+    return fail(
+        {.code = Errc::kOutOfRange, .detail = saturate<std::uint32_t>(length), .address = offset});
+  }
+  return {};
+}
+
+// Memory of the region can only be a live in-place buffer; anything else is bounced.
+Result<std::optional<pool::Pinned>> BlkQueue::pin_whole(const BlkRequest& request) {
+  const std::span<const std::byte> memory =
+      request.op == BlkOp::kWrite ? request.source : request.target;
+  if (!has_bytes(request.op) || !device_.pool().contains(memory)) return std::nullopt;
+  return TRY(device_.pool().pin(memory));
+}
+
+// Starts what there is room for, in order.
+void BlkQueue::pump() {
+  while (!backlog_.empty() && !broken_) {
+    const std::uint32_t index = backlog_.front();
+    if (!pending_[index].error) {
+      const auto issued = issue(index);
+      if (broken_) return;  // everything completed
+      if (issued && !*issued) return;
+      if (!issued) pending_[index].error = issued.error();
+    }
+    Pending& pending = pending_[index];
+    if (pending.error) pending.left = 0;  // the rest is not tried
+    if (pending.left > 0) continue;
+    backlog_.pop_front();
+    if (pending.parts == 0) complete(index);
+  }
+}
+
+// Puts the next part of a request into the ring: false if there is no room now. An error ends the
+// request.
+Result<bool> BlkQueue::issue(std::uint32_t index) {
+  Pending& pending = pending_[index];
+  if (pending.request.op == BlkOp::kFlush && !limits_.info.has_flush) {
+    pending.left = 0;  // the device writes through: nothing to flush. VIRTIO 1.3, 5.2.6.1
+    return true;
+  }
+  std::uint64_t bytes = part_bytes(pending);
+  const std::uint32_t descriptors =
+      kRequestParts + (has_bytes(pending.request.op) ? segments(bytes) : 1);
+  if (free_parts_.empty() || queue_->ring().free_slots() < descriptors) {
+    stats_.ring_full++;
+    return false;
+  }
+  const std::uint32_t part_index = free_parts_.back();
+  Part& part = parts_[part_index];
+  part = {.pending = index, .op = pending.request.op};
+  while (!TRY(place_data(pending, part, bytes))) {
+    stats_.pool_full++;
+    // With nothing of ours in flight nobody would wake us: take a smaller piece instead.
+    const std::uint64_t half = bytes / 2 / limits_.info.block_bytes * limits_.info.block_bytes;
+    if (free_parts_.size() != parts_.size() || half == 0) return false;
+    bytes = half;
+  }
+  write_frame(part_index, pending);
+  const auto put = put_in_ring(part_index);
+  if (!put) {
+    undo_data(part);
+    if (put.error().code == Errc::kQueueFull) return false;
+    if (queue_->ring().broken()) stop(device_.fail_device(put.error()).error());
+    return fail(put.error());
+  }
+  free_parts_.pop_back();
+  part.live = true;
+  pending.parts++;
+  pending.left -= bytes;
+  pending.next += bytes;
+  stats_.parts++;
+  unannounced_ = true;
+  return true;
+}
+
+// Where the part's bytes are in the region: false if the pool has no room now.
+Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint64_t bytes) {
+  part.bytes = bytes;
+  if (!has_bytes(part.op)) return true;
+  const BlkRequest& request = pending.request;
+  const std::uint64_t done = length_of(request) - pending.left;
+  const bool reads = part.op == BlkOp::kRead;
+  const std::span<const std::byte> memory = reads ? request.target : request.source;
+  pool::Pool& pool = device_.pool();
+  if (pending.pinned) {
+    part.pinned = TRY(pool.pin(memory.subspan(done, bytes)));
+    part.data = Part::Data::kPinned;
+    part.offset = part.pinned.offset;
+    return true;
+  }
+  const auto mapped = reads ? pool.map_from_device(request.target.subspan(done, bytes))
+                            : pool.map_to_device(request.source.subspan(done, bytes));
+  if (!mapped) {
+    if (mapped.error().code == Errc::kPoolFull) return false;
+    return fail(mapped.error());
+  }
+  part.mapped = *mapped;
+  part.data = Part::Data::kMapped;
+  part.offset = mapped->offset;
+  return true;
+}
+
+void BlkQueue::undo_data(Part& part) {
+  if (part.data == Part::Data::kMapped) MUST(device_.pool().unmap(part.mapped, 0));
+  if (part.data == Part::Data::kPinned) MUST(device_.pool().unpin(part.pinned));
+  part.data = Part::Data::kNone;
+}
+
+void BlkQueue::write_frame(std::uint32_t part_index, const Pending& pending) {
+  const Part& part = parts_[part_index];
+  const std::uint64_t at = frame(part_index);
+  const std::uint64_t sector = pending.next / spec::VIRTIO_BLK_SECTOR_BYTES;
+  const shm::SharedBytes& shared = frames_.bytes();
+  shared.fill_zero(at, kFrameBytes);
+  shared.put(at, spec::VirtioBlkReqHeader{.type = Le32(request_type(part.op)),
+                                          .reserved = Le32(0),
+                                          .sector = Le64(has_bytes(part.op) ? sector : 0)});
+  shared.store_relaxed<std::uint8_t>(at + kStatusAt, kNoStatus);
+  if (!has_range(part.op)) return;
+  const bool unmap = part.op == BlkOp::kWriteZeroes && pending.request.unmap &&
+                     limits_.info.write_zeroes_may_unmap;
+  shared.put(at + kPayloadAt,
+             spec::VirtioBlkDiscardWriteZeroes{
+                 .sector = Le64(sector),
+                 .num_sectors =
+                     Le32(static_cast<std::uint32_t>(part.bytes / spec::VIRTIO_BLK_SECTOR_BYTES)),
+                 .flags = Le32(unmap ? spec::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0)});
+}
+
+Result<void> BlkQueue::put_in_ring(std::uint32_t part_index) {
+  const Part& part = parts_[part_index];
+  const std::uint64_t at = std::to_underlying(frames_.offset()) + frame(part_index);
+  const auto buffer = [](std::uint64_t offset, std::size_t length) {
+    return ring::Buffer{.offset = window::RegionOffset{offset},
+                        .length = static_cast<std::uint32_t>(length)};
+  };
+  readable_.assign({buffer(at, sizeof(spec::VirtioBlkReqHeader))});
+  writable_.clear();
+  if (part.op == BlkOp::kWrite) append_data(readable_, part);
+  if (part.op == BlkOp::kRead) append_data(writable_, part);
+  if (has_range(part.op)) {
+    readable_.push_back(buffer(at + kPayloadAt, sizeof(spec::VirtioBlkDiscardWriteZeroes)));
+  }
+  if (part.op == BlkOp::kGetId) {
+    writable_.push_back(buffer(at + kPayloadAt, spec::VIRTIO_BLK_ID_BYTES));
+  }
+  writable_.push_back(buffer(at + kStatusAt, 1));
+  TRY(queue_->ring().submit(readable_, writable_, part_index));
+  return {};
+}
+
+void BlkQueue::append_data(std::vector<ring::Buffer>& buffers, const Part& part) const {
+  std::uint64_t offset = std::to_underlying(part.offset);
+  for (std::uint64_t left = part.bytes; left > 0;) {
+    const auto length =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(left, limits_.info.segment_bytes_max));
+    buffers.push_back({.offset = window::RegionOffset{offset}, .length = length});
+    offset += length;
+    left -= length;
+  }
+}
+
+// Takes what the device returned.
+void BlkQueue::reap() {
+  if (!queue_ || broken_) return;
+  if (const auto error = device_.broken()) return stop(*error);
+  for (;;) {
+    const auto polled = queue_->ring().poll();
+    if (!polled) return stop(device_.fail_device(polled.error()).error());
+    const std::optional<ring::Completion>& returned = *polled;
+    if (!returned) return;
+    finish_part(static_cast<std::uint32_t>(returned->cookie), returned->written_bytes);
+  }
+}
+
+void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
+  CHECK(part_index < parts_.size() && parts_[part_index].live);
+  const Part part = parts_[part_index];
+  const std::uint64_t at = frame(part_index);
+  // Read once: what it is now decides, whatever the device makes of it later (HD-11).
+  const auto status = frames_.bytes().load_relaxed<std::uint8_t>(at + kStatusAt);
+  const auto error = judge(part, status, written);
+  Pending& pending = pending_[part.pending];
+  if (error) {
+    if (!pending.error) pending.error = error;
+  } else {
+    if (part.op == BlkOp::kRead) stats_.bytes_read += part.bytes;
+    if (part.op == BlkOp::kWrite) stats_.bytes_written += part.bytes;
+    if (part.data == Part::Data::kMapped) stats_.bytes_copied += part.bytes;
+    if (part.op == BlkOp::kGetId) frames_.bytes().copy_out(at + kPayloadAt, pending.request.target);
+  }
+  release_part(part_index, !error && part.op == BlkOp::kRead ? part.bytes : 0);
+  end_part(pending, part.pending);
+}
+
+std::optional<Error> BlkQueue::judge(const Part& part, std::uint8_t status,
+                                     std::uint32_t written) const {
+  switch (status) {
+    case spec::VIRTIO_BLK_S_OK:
+      break;
+    case spec::VIRTIO_BLK_S_IOERR:
+      return Error{.code = Errc::kIoError};
+    case spec::VIRTIO_BLK_S_UNSUPP:
+      return Error{.code = Errc::kNotSupportedByDevice};
+    default:
+      return Error{.code = Errc::kMalformed, .detail = status};
+  }
+  // Success means that all of it was written, and the status byte.
+  std::uint64_t data = 0;
+  if (part.op == BlkOp::kRead) data = part.bytes;
+  if (part.op == BlkOp::kGetId) data = spec::VIRTIO_BLK_ID_BYTES;
+  if (written == data + 1) return std::nullopt;
+  return Error{.code = Errc::kBadLength, .detail = written};
+}
+
+void BlkQueue::release_part(std::uint32_t part_index, std::uint64_t written) {
+  Part& part = parts_[part_index];
+  if (part.data == Part::Data::kMapped) {
+    MUST(device_.pool().unmap(part.mapped, written));
+  } else {
+    undo_data(part);
+  }
+  part = {};
+  free_parts_.push_back(part_index);
+}
+
+void BlkQueue::end_part(Pending& pending, std::uint32_t index) {
+  pending.parts--;
+  if (pending.parts > 0) return;
+  // With bytes left it stands in the backlog, and pump() goes on or gives up.
+  if (pending.left == 0) complete(index);
+}
+
+void BlkQueue::complete(std::uint32_t index) {
+  Pending& pending = pending_[index];
+  done_.push_back({.id = pending.id, .cookie = pending.request.cookie, .error = pending.error});
+  stats_.requests++;
+  if (pending.error) stats_.errors++;
+  if (pending.pinned) MUST(device_.pool().unpin(*pending.pinned));
+  pending = {};
+  free_pending_.push_back(index);
+  inside_--;
+}
+
+std::uint64_t BlkQueue::part_bytes(const Pending& pending) const {
+  switch (pending.request.op) {
+    case BlkOp::kRead:
+    case BlkOp::kWrite:
+      return std::min(pending.left, part_bytes_max_);
+    case BlkOp::kDiscard:
+      return std::min(pending.left, limits_.info.discard_bytes_max);
+    case BlkOp::kWriteZeroes:
+      return std::min(pending.left, limits_.info.write_zeroes_bytes_max);
+    case BlkOp::kFlush:
+    case BlkOp::kGetId:
+      break;
+  }
+  return 1;
+}
+
+std::uint32_t BlkQueue::segments(std::uint64_t bytes) const {
+  const std::uint64_t most = limits_.info.segment_bytes_max;
+  return static_cast<std::uint32_t>((bytes / most) + (bytes % most != 0 ? 1 : 0));
+}
+
+bool BlkQueue::is_done(std::optional<std::uint64_t> id) const {
+  if (!id) return !done_.empty();
+  return std::ranges::find(done_, *id, &BlkCompletion::id) != done_.end();
+}
+
+Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline& deadline) {
+  const auto spin_until = std::chrono::steady_clock::now() + limits_.spin;
+  for (unsigned round = 0;;) {
+    reap();
+    kick();
+    if (is_done(id)) return {};
+    if (inside_ == 0) return fail(Errc::kWrongState);
+    if (deadline.passed()) {
+      // A device in need may have had no way to say so.
+      if (const auto alive = device_.check(); !alive) {
+        stop(alive.error());
+        continue;
+      }
+      return fail(deadline.error());
+    }
+    if (std::chrono::steady_clock::now() >= spin_until) sleep(deadline, round++);
+  }
+}
+
+// Until an interrupt, or for a moment where none would come.
+void BlkQueue::sleep(const Deadline& deadline, unsigned round) {
+  // What waits for the pool alone is woken by nobody: other queues free it.
+  const bool in_flight = free_parts_.size() != parts_.size();
+  const int fd = interrupt_fd();
+  if (fd < 0 || !in_flight) return pause_between_polls(round);
+  const std::uint64_t before = stats_.requests;
+  (void)arm();
+  if (stats_.requests != before) return;
+  const std::array<int, 2> fds{fd, device_.transport().interrupt_fd(0)};
+  stats_.sleeps++;
+  (void)wait_readable(fds, deadline);
+  (void)device_.transport().take_interrupt(queue_->vector());
+  if (device_.transport().take_interrupt(0)) {
+    if (const auto alive = device_.check(); !alive) stop(alive.error());
+  }
+  if (queue_ && !broken_) queue_->ring().want_interrupts(false);
+}
+
+std::uint64_t BlkQueue::frame(std::uint32_t part_index) const {
+  return part_index * kFrameBytes;
+}
+
+}  // namespace airlock::driver

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "driver/blk_info.h"
+#include "driver/blk_request.h"
+#include "driver/deadline.h"
+#include "driver/queue.h"
+#include "driver/virtio_device.h"
+
+namespace airlock::driver {
+
+/// One queue of a disk. Requests go in with submit() and come out of poll(), in any order, each
+/// exactly once, whatever the device does. One thread at a time; queues are independent.
+///
+/// What does not fit now, because the ring or the pool is full, waits inside (HD-30). The device's
+/// status byte is read once; the length it claims must be exactly what success means (HD-3). The
+/// first lie of the ring breaks the queue: everything in flight completes with the error, and its
+/// slots stay out of use until the device was reset (HD-18, HD-23).
+class BlkQueue {
+ public:
+  struct Limits {
+    BlkInfo info;
+    std::uint64_t part_bytes_max = 0;     // of one ring request, whole blocks
+    std::uint32_t requests_max = 0;       // inside at a time
+    std::chrono::microseconds spin{};     // before a wait goes to sleep
+    std::chrono::milliseconds timeout{};  // of a blocking call
+  };
+
+  /// The queue begins detached. `device` outlives it.
+  BlkQueue(VirtioDevice& device, const Limits& limits) : device_(device), limits_(limits) {}
+  ~BlkQueue();
+  BlkQueue(const BlkQueue&) = delete;
+  BlkQueue& operator=(const BlkQueue&) = delete;
+
+  /// Takes a request, to be started as soon as there is room; kick() shows it to the device. An
+  /// InPlaceBuffer given up meanwhile lives until the completion. Returns the request's id.
+  /// Errors, and then there is no completion: kQueueFull (requests_max are inside), kQueueBroken
+  /// (until Blk::reset()), kOutOfRange, kNotAligned, kBadLength (empty, or a target of the wrong
+  /// size), kReadOnly, kNotSupportedByDevice, kBadHandle (memory of the region that is no live
+  /// InPlaceBuffer).
+  Result<std::uint64_t> submit(const BlkRequest& request);
+
+  /// Shows the device what was submitted, with one notification at most. poll() and wait() do too.
+  void kick();
+
+  /// The next completion; nullopt if there is none now. Never waits.
+  std::optional<BlkCompletion> poll();
+
+  /// Waits until poll() has something. Errors: kTimeout (nothing is lost, wait again), kWrongState
+  /// (nothing is inside).
+  Result<void> wait(std::chrono::milliseconds timeout);
+
+  /// One request, waited for. After Limits::timeout the device counts as broken: the call never
+  /// returns while the device could still write to the caller's bytes.
+  /// Errors: those of submit(); what the device answered; kTimeout.
+  Result<void> run(const BlkRequest& request);
+
+  /// For an event loop: readable when there may be completions, after arm() returned false.
+  [[nodiscard]] int interrupt_fd() const { return queue_ ? queue_->interrupt_fd() : -1; }
+  /// Asks for interrupts; true if something is there already, so that poll() is next.
+  bool arm();
+
+  [[nodiscard]] std::size_t inside() const { return inside_; }
+  [[nodiscard]] const BlkStats& stats() const { return stats_; }
+  [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
+
+  // For Blk, which makes and revives queues.
+  Result<void> attach(std::unique_ptr<Queue> queue);
+  /// Completes everything inside with `error`, and starts no more.
+  void stop(const Error& error);
+  /// Gives up the ring and the slots of what was in flight. The device must be reset, or gone.
+  void detach();
+
+ private:
+  struct Pending {
+    BlkRequest request;
+    std::uint64_t id = 0;
+    std::uint64_t left = 0;   // bytes not yet in the ring; 1 for what has no bytes
+    std::uint64_t next = 0;   // where on the disk
+    std::uint32_t parts = 0;  // in the ring
+    bool used = false;
+    std::optional<pool::Pinned> pinned;  // the whole of an in-place buffer's part
+    std::optional<Error> error;
+  };
+  // One request of the ring, with a frame in shared memory for its header and status.
+  struct Part {
+    enum class Data : std::uint8_t { kNone, kMapped, kPinned };
+    std::uint32_t pending = 0;
+    std::uint64_t bytes = 0;
+    BlkOp op = BlkOp::kFlush;
+    Data data = Data::kNone;
+    bool live = false;
+    pool::Mapped mapped{};
+    pool::Pinned pinned{};
+    window::RegionOffset offset{};
+  };
+
+  Result<void> validate(const BlkRequest& request) const;
+  Result<void> validate_range(std::uint64_t offset, std::uint64_t length) const;
+  void pump();
+  Result<bool> issue(std::uint32_t index);
+  Result<bool> place_data(const Pending& pending, Part& part, std::uint64_t bytes);
+  void undo_data(Part& part);
+  void write_frame(std::uint32_t part_index, const Pending& pending);
+  Result<void> put_in_ring(std::uint32_t part_index);
+  void append_data(std::vector<ring::Buffer>& buffers, const Part& part) const;
+  void reap();
+  void finish_part(std::uint32_t part_index, std::uint32_t written);
+  void release_part(std::uint32_t part_index, std::uint64_t written);
+  void end_part(Pending& pending, std::uint32_t index);
+  void complete(std::uint32_t index);
+  Result<std::optional<pool::Pinned>> pin_whole(const BlkRequest& request);
+  [[nodiscard]] std::optional<Error> judge(const Part& part, std::uint8_t status,
+                                           std::uint32_t written) const;
+  [[nodiscard]] std::uint64_t part_bytes(const Pending& pending) const;
+  [[nodiscard]] std::uint32_t segments(std::uint64_t bytes) const;
+  [[nodiscard]] bool is_done(std::optional<std::uint64_t> id) const;
+  Result<void> wait_for(std::optional<std::uint64_t> id, const Deadline& deadline);
+  void sleep(const Deadline& deadline, unsigned round);
+  [[nodiscard]] std::uint64_t frame(std::uint32_t part_index) const;
+
+  VirtioDevice& device_;
+  Limits limits_;
+  std::unique_ptr<Queue> queue_;
+  std::uint64_t part_bytes_max_ = 0;  // with this ring
+  pool::CoherentBuffer frames_;
+  std::vector<Part> parts_;
+  std::vector<std::uint32_t> free_parts_;
+  std::vector<Pending> pending_;
+  std::vector<std::uint32_t> free_pending_;
+  std::deque<std::uint32_t> backlog_;  // not all in the ring yet, in order
+  std::deque<BlkCompletion> done_;
+  std::vector<ring::Buffer> readable_;  // kept for their memory
+  std::vector<ring::Buffer> writable_;
+  std::size_t inside_ = 0;
+  std::uint64_t next_id_ = 1;
+  bool unannounced_ = false;  // in the ring, not yet published
+  std::optional<Error> broken_;
+  BlkStats stats_;
+};
+
+}  // namespace airlock::driver

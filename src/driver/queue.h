@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "driver/transport.h"
+#include "pool/buffer.h"
+#include "ring/split_driver_queue.h"
+
+namespace airlock::driver {
+
+/// One enabled virtqueue: the hardened ring, its memory in the region, how to notify the device of
+/// it, and its interrupt. One thread at a time; goes before its VirtioDevice.
+class Queue {
+ public:
+  struct Parts {
+    ring::SplitDriverQueue ring;
+    pool::CoherentBuffer memory;
+    Register notify;
+    std::uint16_t vector = 0;  // VIRTIO_MSI_NO_VECTOR: polled
+  };
+  Queue(PciTransport& transport, Parts parts) : transport_(&transport), parts_(std::move(parts)) {}
+
+  [[nodiscard]] ring::SplitDriverQueue& ring() { return parts_.ring; }
+  /// Tells the device that there is something new. VIRTIO 1.3, 4.1.5.2.
+  Result<void> notify() { return transport_->post(parts_.notify, parts_.ring.queue()); }
+  [[nodiscard]] std::uint16_t vector() const { return parts_.vector; }
+  /// -1 where the queue is polled.
+  [[nodiscard]] int interrupt_fd() const { return transport_->interrupt_fd(parts_.vector); }
+
+ private:
+  PciTransport* transport_;
+  Parts parts_;
+};
+
+}  // namespace airlock::driver

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The driver's view of one virtio device on PCI, whatever its type: found, negotiated, confined to
+// its region. VIRTIO 1.3, 3.1.1; REQUIREMENTS 1.1, 1.2, 1.6, 1.9.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "driver/common_registers.h"
+#include "driver/queue.h"
+#include "driver/transport.h"
+#include "pool/pool.h"
+#include "spec/virtio.h"
+
+namespace airlock::driver {
+
+/// By what the region was found.
+enum class RegionSource : std::uint8_t {
+  kSwiotlb,     // VIRTIO_F_SWIOTLB accepted, capability 10, bus addresses
+  kDmb,         // VIRTIO_F_DMB accepted, shared memory, offsets
+  kCapability,  // capability 10 alone: a hint, which this driver takes as an order (PCI-DR1)
+};
+
+/// What was agreed with the device.
+struct Negotiation {
+  std::uint64_t offered = 0;  // the snapshot that everything was decided by (HD-16)
+  std::uint64_t accepted = 0;
+  RegionSource source = RegionSource::kSwiotlb;
+  pci::BarRange region;
+  std::uint64_t bus_address = 0;
+
+  friend bool operator==(const Negotiation&, const Negotiation&) = default;
+};
+
+/// A device that passed every check, and its pool. This driver uses the region or nothing: a device
+/// without one is refused, never given memory of ours (DEF-3, GEN-DR2, PCI-DR2).
+///
+/// The first lie sets FAILED and is kept in broken(); after it only quiesce() and revive() help.
+/// Any thread may call check(), fail_device() and broken(); everything else is for one at a time,
+/// and the queues and the pool have rules of their own.
+class VirtioDevice {
+ public:
+  struct Options {
+    std::uint16_t device_type = 0;  // VIRTIO_ID_*
+    /// Features of the type that the caller can work with; each is accepted if offered.
+    std::uint64_t features = 0;
+    window::AddressMode prefer = window::AddressMode::kBus;  // where a device offers both
+    unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;           // provisional numbers (DEF-2)
+    unsigned dmb_bit = spec::VIRTIO_F_DMB;
+    std::chrono::milliseconds timeout{3000};  // for each thing that the device must do
+    std::uint32_t pool_areas = 1;
+    /// Of a larger region the rest goes unused: the pool's records (3 % of it) are our memory, and
+    /// the region's size is the device's word. Whole pages.
+    std::uint64_t max_region_bytes = std::uint64_t{1} << 30;
+    pool::Scrub scrub = pool::Scrub::kOnUnmap;
+  };
+
+  /// Resets the device and negotiates with it; queues come next, then start().
+  /// Errors: kNotVirtio (transitional ids too), kUnsupported (no VERSION_1), kNoRegion,
+  /// kFeaturesRefused, kTimeout, kMalformed (a lie; detail: a register's or field's offset), those
+  /// of the transport, find_capabilities() and Pool.
+  static Result<std::unique_ptr<VirtioDevice>> open(std::unique_ptr<PciTransport> transport,
+                                                    const Options& options);
+  /// Resets the device, unless it was given up before it ran. Queues must be gone.
+  ~VirtioDevice();
+  VirtioDevice(const VirtioDevice&) = delete;
+  VirtioDevice& operator=(const VirtioDevice&) = delete;
+
+  [[nodiscard]] const Negotiation& negotiation() const { return negotiation_; }
+  [[nodiscard]] bool has(unsigned feature_bit) const {
+    return (negotiation_.accepted & spec::feature(feature_bit)) != 0;
+  }
+  [[nodiscard]] pool::Pool& pool() { return *pool_; }
+  [[nodiscard]] PciTransport& transport() { return *transport_; }
+  [[nodiscard]] std::uint16_t queue_count() const { return queue_count_; }
+  /// Vectors in use: 0, or one for the configuration and one for each queue that was asked for.
+  [[nodiscard]] std::uint16_t vectors() const { return vectors_; }
+
+  /// Reads the device configuration once, as fields of these widths one after the other (4 for each
+  /// half of a 64-bit one), under the generation counter: a snapshot, or kTimeout when the device
+  /// keeps changing it (HD-12). What the device does not have is zero; returns the bytes it has.
+  /// VIRTIO 1.3, 4.1.3.1, 4.1.4.3.1.
+  Result<std::size_t> read_device_config(std::span<std::byte> target,
+                                         std::span<const std::uint8_t> widths);
+
+  /// Switches interrupts on, where there are vectors for the configuration and `queues` queues;
+  /// without, the device is polled. Errors: those of the transport.
+  Result<void> enable_interrupts(std::uint16_t queues);
+
+  /// Makes queue `index` with at most `max_size` slots (a power of two), in memory of the pool.
+  /// Errors: kBadIndex, kBadQueueSize (HD-14), kOutOfRange (notify address outside its BAR),
+  /// kMalformed (a register does not keep what was written), kPoolFull.
+  Result<std::unique_ptr<Queue>> create_queue(std::uint16_t index, std::uint32_t max_size);
+
+  /// Sets DRIVER_OK: the device goes. Errors: kNeedsReset, those of the transport.
+  Result<void> start();
+
+  /// Whether the device still works: reads the status. Errors: kNeedsReset, kPeerClosed (gone),
+  /// kWrongState (it lost DRIVER_OK by itself), the first error of a broken device.
+  Result<void> check();
+
+  /// Sets FAILED, best effort, and remembers why, the first time. Returns the error for handing on.
+  std::unexpected<Error> fail_device(const Error& error);
+  /// Why the device is not to be used, if it isn't.
+  [[nodiscard]] std::optional<Error> broken() const;
+
+  /// Resets the device (waiting for it, HD-19) and leaves it so. After this no buffer is the
+  /// device's any more. Errors: kTimeout, those of the transport.
+  Result<void> quiesce();
+  /// Revives a device after quiesce(): negotiates again. The region, and what is offered, must be
+  /// what they were (HD-16, HD-25). Queues are made anew then (DMB-DR6).
+  /// Errors: as open(); kMalformed if the device changed.
+  Result<void> revive();
+
+ private:
+  VirtioDevice(std::unique_ptr<PciTransport> transport, const Options& options,
+               pci::VirtioPciCapabilities capabilities, const CommonRegisters& common,
+               const pci::BarRange& notify)
+      : transport_(std::move(transport)),
+        options_(options),
+        capabilities_(std::move(capabilities)),
+        common_(common),
+        notify_(notify) {}
+
+  Result<Negotiation> negotiate();
+  Result<void> reset_status();
+  Result<void> add_status(std::uint8_t bits);
+  void set_broken(const std::optional<Error>& error);
+  [[nodiscard]] std::uint8_t written_status() const;
+  [[nodiscard]] Result<RegionSource> choose_source(std::uint64_t offered) const;
+  [[nodiscard]] std::uint64_t choose_features(std::uint64_t offered, RegionSource source) const;
+  Result<pci::BarRange> locate_region(RegionSource source);
+  Result<void> map_region();
+  Result<std::unique_ptr<Queue>> set_up_queue(std::uint16_t index, std::uint32_t max_size);
+  Result<ring::QueueSize> agree_on_size(std::uint16_t index, std::uint32_t max_size);
+  Result<Register> notify_register(std::uint16_t index);
+  [[nodiscard]] window::Publisher publisher() const;
+  Result<bool> try_read_config(const pci::BarRange& place, std::span<std::byte> target,
+                               std::span<const std::uint8_t> widths);
+
+  std::unique_ptr<PciTransport> transport_;
+  Options options_;
+  pci::VirtioPciCapabilities capabilities_;
+  CommonRegisters common_;
+  pci::BarRange notify_;
+  std::uint16_t queue_count_ = 0;
+  std::uint16_t vectors_ = 0;
+  bool started_ = false;  // ever
+  Negotiation negotiation_;
+  MappedRegion region_;
+  std::unique_ptr<pool::Pool> pool_;
+
+  std::atomic<bool> is_broken_{false};  // whether broken_ is set, for the hot path
+  mutable std::mutex state_lock_;       // for what follows
+  std::uint8_t status_ = 0;             // what we wrote last
+  std::optional<Error> broken_;
+};
+
+}  // namespace airlock::driver
