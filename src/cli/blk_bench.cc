@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `airlock blk bench`: fio's words, our driver. One thread and one queue a job.
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/size.h"
+#include "cli/blk_commands.h"
+#include "cli/cpu_time.h"
+#include "cli/disk.h"
+#include "cli/latency.h"
+#include "cli/pattern.h"
+
+namespace airlock::cli {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Pattern {
+  bool random = false;
+  std::uint32_t read_percent = 0;
+};
+
+std::expected<Pattern, Failure> pattern_of(const BlkBenchOptions& options) {
+  const std::map<std::string, Pattern> known{
+      {"read", {.random = false, .read_percent = 100}},
+      {"write", {.random = false, .read_percent = 0}},
+      {"rw", {.random = false, .read_percent = options.rwmixread}},
+      {"randread", {.random = true, .read_percent = 100}},
+      {"randwrite", {.random = true, .read_percent = 0}},
+      {"randrw", {.random = true, .read_percent = options.rwmixread}},
+  };
+  const auto found = known.find(options.rw);
+  if (found == known.end()) {
+    return usage("--rw " + options.rw, "it is no pattern of I/O",
+                 "give read, write, rw, randread, randwrite or randrw");
+  }
+  return found->second;
+}
+
+struct JobResult {
+  std::uint64_t requests = 0;
+  LatencyHistogram latency;
+  std::optional<Error> error;
+};
+
+/// One job: keeps iodepth requests in flight until the time is over.
+class Job {
+ public:
+  Job(driver::Blk& blk, const BlkBenchOptions& options, const Pattern& pattern,
+      std::uint16_t number)
+      : blk_(blk),
+        queue_(blk.queue(number)),
+        options_(options),
+        pattern_(pattern),
+        state_(number + 1U),
+        blocks_((options.size == 0 ? blk.info().capacity_bytes : options.size) / options.bs),
+        next_(blocks_ / options.numjobs * number),
+        slots_(options.iodepth) {}
+
+  /// The buffers. Errors: the pool's.
+  Result<void> prepare();
+  void run(Clock::time_point end);
+  [[nodiscard]] const JobResult& result() const { return result_; }
+
+ private:
+  struct Slot {
+    std::vector<std::byte> bytes;
+    pool::InPlaceBuffer buffer;
+    Clock::time_point start;
+    [[nodiscard]] std::span<std::byte> data() { return buffer ? buffer.span() : std::span(bytes); }
+  };
+  Result<void> start(std::size_t index, Clock::time_point now);
+
+  driver::Blk& blk_;
+  driver::BlkQueue& queue_;
+  const BlkBenchOptions& options_;
+  Pattern pattern_;
+  std::uint64_t state_;
+  std::uint64_t blocks_;
+  std::uint64_t next_;
+  std::uint32_t in_flight_ = 0;
+  std::vector<Slot> slots_;
+  JobResult result_;
+};
+
+Result<void> Job::prepare() {
+  for (Slot& slot : slots_) {
+    if (options_.in_place) {
+      slot.buffer = TRY(blk_.allocate(options_.bs));
+    } else {
+      slot.bytes.resize(options_.bs);
+    }
+    for (std::byte& byte : slot.data())
+      byte = static_cast<std::byte>(mix(state_));
+  }
+  return {};
+}
+
+Result<void> Job::start(std::size_t index, Clock::time_point now) {
+  Slot& slot = slots_[index];
+  const std::uint64_t block = pattern_.random ? mix(state_) % blocks_ : next_++ % blocks_;
+  const bool read = mix(state_) % 100 < pattern_.read_percent;
+  driver::BlkRequest request{.op = read ? driver::BlkOp::kRead : driver::BlkOp::kWrite,
+                             .offset = block * options_.bs,
+                             .cookie = index};
+  if (read) {
+    request.target = slot.data();
+  } else {
+    request.source = slot.data();
+  }
+  slot.start = now;
+  const auto submitted = queue_.submit(request);
+  if (!submitted) return fail(submitted.error());
+  ++in_flight_;
+  return {};
+}
+
+void Job::run(Clock::time_point end) {
+  const auto failed = [this](const Error& error) { result_.error = error; };
+  for (std::size_t index = 0; index < slots_.size(); ++index) {
+    if (auto started = start(index, Clock::now()); !started) return failed(started.error());
+  }
+  queue_.kick();
+  while (in_flight_ > 0) {
+    const auto completion = queue_.poll();
+    if (!completion) {
+      if (auto waited = queue_.wait(std::chrono::seconds(30)); !waited)
+        return failed(waited.error());
+      continue;
+    }
+    --in_flight_;
+    if (completion->error) return failed(*completion->error);
+    const auto now = Clock::now();
+    result_.latency.add(now - slots_[completion->cookie].start);
+    ++result_.requests;
+    if (now >= end) continue;
+    if (auto started = start(completion->cookie, now); !started) return failed(started.error());
+  }
+}
+
+Outcome check(const BlkBenchOptions& options, const driver::Blk& blk, const Pattern& pattern) {
+  const driver::BlkInfo& info = blk.info();
+  const std::uint64_t size = options.size == 0 ? info.capacity_bytes : options.size;
+  if (options.bs == 0 || options.bs % info.block_bytes != 0) {
+    return usage(fmt::format("--bs {}", format_size(options.bs)),
+                 fmt::format("the disk's blocks have {} bytes", info.block_bytes),
+                 "give a multiple of that");
+  }
+  if (size > info.capacity_bytes || size < options.bs) {
+    return usage(fmt::format("--size {}", format_size(size)),
+                 fmt::format("the disk has {}", format_size(info.capacity_bytes)),
+                 "give one block at least and the disk's size at most");
+  }
+  if (pattern.read_percent < 100 && info.read_only) {
+    return failed("--rw " + options.rw, "the disk is read-only", "choose read or randread");
+  }
+  if (options.numjobs > blk.queue_count()) {
+    return usage(fmt::format("--numjobs {}", options.numjobs),
+                 fmt::format("the device has {} queues, and each job needs one", blk.queue_count()),
+                 "serve it with --queues N");
+  }
+  return {};
+}
+
+struct Usage {
+  double driver = 0;
+  std::optional<double> device;
+};
+
+void print(const BlkBenchOptions& options, const JobResult& sum, double seconds, const Usage& cpu,
+           const driver::BlkStats& stats) {
+  const double iops = static_cast<double>(sum.requests) / seconds;
+  const double gb = iops * static_cast<double>(options.bs) / 1e9;
+  const double p50 = sum.latency.percentile_us(0.5);
+  const double p99 = sum.latency.percentile_us(0.99);
+  const double p999 = sum.latency.percentile_us(0.999);
+  nlohmann::ordered_json json = {
+      {"rw", options.rw},
+      {"bs", options.bs},
+      {"iodepth", options.iodepth},
+      {"numjobs", options.numjobs},
+      {"in_place", options.in_place},
+      {"seconds", seconds},
+      {"requests", sum.requests},
+      {"iops", iops},
+      {"gb_per_s", gb},
+      {"p50_us", p50},
+      {"p99_us", p99},
+      {"p999_us", p999},
+      {"cpu_driver", cpu.driver / seconds},
+      {"cpu_device", nullptr},
+      {"notifications", stats.notifications},
+      {"sleeps", stats.sleeps},
+  };
+  if (cpu.device) json["cpu_device"] = *cpu.device / seconds;
+  if (options.json) {
+    fmt::print("{}\n", json.dump(2));
+    return;
+  }
+  fmt::print("{} bs={} iodepth={} numjobs={}{}: {:.0f} IOPS, {:.2f} GB/s\n", options.rw,
+             format_size(options.bs), options.iodepth, options.numjobs,
+             options.in_place ? " in place" : "", iops, gb);
+  fmt::print("  latency  p50 {:.1f} us, p99 {:.1f} us, p99.9 {:.1f} us\n", p50, p99, p999);
+  fmt::print("  CPU      driver {:.0f} %, device {}\n", cpu.driver / seconds * 100,
+             cpu.device ? fmt::format("{:.0f} %", *cpu.device / seconds * 100) : "unknown");
+}
+
+}  // namespace
+
+Outcome blk_bench(const BlkBenchOptions& options) {
+  const auto pattern = pattern_of(options);
+  if (!pattern) return std::unexpected(pattern.error());
+  driver::Blk::Options wanted;
+  wanted.queues = options.numjobs;
+  auto disk = open_disk(options.device, wanted);
+  if (!disk) return std::unexpected(disk.error());
+  if (auto good = check(options, *disk->blk, *pattern); !good) return good;
+
+  std::vector<std::unique_ptr<Job>> jobs;
+  for (std::uint16_t number = 0; number < options.numjobs; ++number) {
+    jobs.push_back(std::make_unique<Job>(*disk->blk, options, *pattern, number));
+    if (auto ready = jobs.back()->prepare(); !ready) {
+      return failed("bench", describe(ready.error()), "serve it with a larger --region");
+    }
+  }
+  const double driver_before = own_cpu_seconds();
+  const auto device_before = cpu_seconds(disk->server_pid);
+  const auto begin = Clock::now();
+  {
+    std::vector<std::jthread> threads;
+    threads.reserve(jobs.size());
+    for (auto& job : jobs) {
+      threads.emplace_back([&job, end = begin + options.runtime] { job->run(end); });
+    }
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  Usage cpu{.driver = own_cpu_seconds() - driver_before, .device = std::nullopt};
+  if (device_before) {
+    const auto after = cpu_seconds(disk->server_pid);
+    if (after) cpu.device = *after - *device_before;
+  }
+  JobResult sum;
+  for (const auto& job : jobs) {
+    const JobResult& result = job->result();
+    if (result.error) return disk_failed("bench", *result.error);
+    sum.requests += result.requests;
+    sum.latency.merge(result.latency);
+  }
+  print(options, sum, seconds, cpu, disk->blk->stats());
+  return {};
+}
+
+}  // namespace airlock::cli

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line: stable, as scripts rely on it. The only file that includes CLI11.
+#include "cli/options.h"
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "base/duration.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "cli/blk_commands.h"
+#include "cli/serve_blk.h"
+
+namespace airlock::cli {
+
+namespace {
+
+/// A size with a suffix (64M), as bytes.
+void add_size(CLI::App& app, const std::string& name, std::uint64_t& target,
+              const std::string& help) {
+  app.add_option_function<std::string>(
+         name,
+         [&target, name](const std::string& text) {
+           const auto bytes = parse_size(text);
+           if (!bytes) {
+             throw CLI::ValidationError(name, fmt::format("'{}' is no size (such as 64M)", text));
+           }
+           target = *bytes;
+         },
+         help)
+      ->type_name("SIZE");
+}
+
+/// A time with a unit (50us).
+void add_duration(CLI::App& app, const std::string& name, std::chrono::microseconds& target,
+                  const std::string& help) {
+  app.add_option_function<std::string>(
+         name,
+         [&target, name](const std::string& text) {
+           const auto time = parse_duration(text);
+           if (!time) {
+             throw CLI::ValidationError(name, fmt::format("'{}' is no time (such as 50us)", text));
+           }
+           target = *time;
+         },
+         help)
+      ->type_name("TIME");
+}
+
+/// One of a few words.
+template <class T>
+void add_choice(CLI::App& app, const std::string& name, T& target,
+                std::vector<std::pair<std::string, T>> choices, const std::string& help) {
+  std::string words;
+  for (const auto& [word, value] : choices)
+    words += (words.empty() ? "" : "|") + word;
+  app.add_option_function<std::string>(
+         name,
+         [&target, name, words, choices = std::move(choices)](const std::string& text) {
+           for (const auto& [word, value] : choices) {
+             if (word != text) continue;
+             target = value;
+             return;
+           }
+           throw CLI::ValidationError(name, fmt::format("'{}' is none of {}", text, words));
+         },
+         help)
+      ->type_name(words);
+}
+
+using Action = std::function<Outcome()>;
+
+void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
+  CLI::App& app = *serve.add_subcommand("blk", "A disk: serves FILE or memory as virtio-blk");
+  app.add_option("--socket,--socket-path", options.socket, "where QEMU finds the device")
+      ->type_name("PATH");
+  app.add_option("--fd", options.socket_fd, "a listening socket that was inherited, instead")
+      ->type_name("FD");
+  app.add_option("--backend", options.backend, "file:PATH[,direct=on|off] or memory:SIZE")
+      ->required()
+      ->type_name("BACKEND");
+  options.region = std::uint64_t{64} << 20U;
+  add_size(app, "--region", options.region,
+           "the buffer on the device, all that it can touch: a power of two (64M)");
+  app.add_flag("--huge-pages", options.huge_pages, "back the region with huge pages");
+  add_choice<pci::DmaPolicy>(app, "--dma", options.dma,
+                             {{"require", pci::DmaPolicy::kRequire},
+                              {"prefer", pci::DmaPolicy::kPrefer},
+                              {"open", pci::DmaPolicy::kOpen}},
+                             "a driver that declines the region is refused; served over guest "
+                             "memory that the VMM shared; never asked (require)");
+  add_choice<pci::AddressOffer>(
+      app, "--address", options.address,
+      {{"bus", pci::AddressOffer::kBus}, {"offset", pci::AddressOffer::kOffset}},
+      "how a driver addresses the region: as VIRTIO_F_SWIOTLB or VIRTIO_F_DMB has it (bus)");
+  app.add_flag("--readonly", options.read_only, "refuse writes");
+  app.add_option("--queues", options.queues, "request queues, a thread each (1)")
+      ->check(CLI::Range(1, 64))
+      ->type_name("N");
+  app.add_option("--queue-size", options.queue_size, "entries of a queue (256)")
+      ->check(CLI::Range(2, 32768))
+      ->type_name("N");
+  add_duration(app, "--poll-max", options.poll_max,
+               "longest that a queue polls before it sleeps (50us)");
+  app.add_option("--serial", options.serial, "what the disk answers to GET_ID, 20 bytes (airlock)")
+      ->type_name("TEXT");
+  app.add_option("--stats", options.stats, "write counters here as JSON at the end, and on SIGUSR1")
+      ->type_name("FILE");
+  app.footer(
+      "example:\n"
+      "  airlock serve blk --socket /run/disk.sock --backend file:disk.img\n"
+      "  qemu-system-x86_64 -m 2G ... -device "
+      "'{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/run/"
+      "disk.sock\"}}'");
+  app.callback([&] { action = [&] { return serve_blk(options); }; });
+}
+
+void add_device(CLI::App& app, std::string& target) {
+  app.add_option("--device", target, "vfio-user:PATH or pci:ADDRESS")
+      ->required()
+      ->type_name("DEVICE");
+}
+
+struct BlkCommands {
+  BlkInfoOptions info;
+  BlkCopyOptions copy;
+  BlkVerifyOptions verify;
+  BlkBenchOptions bench;
+};
+
+void add_copy(CLI::App& blk, Action& action, BlkCopyOptions& options, bool read) {
+  CLI::App& app = read ? *blk.add_subcommand("read", "Copy the disk, or a part of it, to a file")
+                       : *blk.add_subcommand("write", "Copy a file to the disk, then flush");
+  add_device(app, options.device);
+  app.add_option(read ? "--output" : "--input", options.file, "a file, or - for a pipe")
+      ->required()
+      ->type_name("FILE");
+  add_size(app, "--offset", options.offset, "where on the disk (0)");
+  app.add_option_function<std::string>(
+         "--length",
+         [&options](const std::string& text) {
+           options.length = parse_size(text);
+           if (!options.length) {
+             throw CLI::ValidationError("--length", fmt::format("'{}' is no size", text));
+           }
+         },
+         "how much (to the end)")
+      ->type_name("SIZE");
+  app.add_flag("--json", options.json, "report on stderr as JSON");
+  app.footer(
+      read ? "example:\n  airlock blk read --device vfio-user:/run/disk.sock --output disk.img"
+           : "example:\n  airlock blk write --device vfio-user:/run/disk.sock --input disk.img");
+  app.callback(
+      [&, read] { action = [&, read] { return read ? blk_read(options) : blk_write(options); }; });
+}
+
+void add_verify(CLI::App& blk, Action& action, BlkVerifyOptions& options) {
+  CLI::App& app = *blk.add_subcommand(
+      "verify", "OVERWRITE the disk with random data at random places, and check all of it");
+  add_device(app, options.device);
+  add_size(app, "--total", options.total, "bytes to write (1G)");
+  add_size(app, "--bs-max", options.block_max, "largest request (4M)");
+  app.add_option("--iodepth-max", options.depth_max, "most requests in flight (128)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  app.add_option("--seed", options.seed, "repeat a run")->type_name("N");
+  app.add_flag("--json", options.json, "print JSON");
+  app.footer("example:\n  airlock blk verify --device vfio-user:/run/scratch.sock --total 256M");
+  app.callback([&] { action = [&] { return blk_verify(options); }; });
+}
+
+void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
+  CLI::App& app = *blk.add_subcommand("bench", "Measure the disk, in fio's words");
+  add_device(app, options.device);
+  app.add_option("--rw", options.rw, "read write rw randread randwrite randrw (randread)")
+      ->type_name("PATTERN");
+  add_size(app, "--bs", options.bs, "bytes a request (4k)");
+  app.add_option("--iodepth", options.iodepth, "requests in flight, each job (1)")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  app.add_option("--numjobs", options.numjobs, "threads, a queue each (1)")
+      ->check(CLI::Range(1, 64))
+      ->type_name("N");
+  app.add_option("--rwmixread", options.rwmixread, "reads in rw and randrw, per cent (50)")
+      ->check(CLI::Range(0, 100))
+      ->type_name("N");
+  add_duration(app, "--runtime", options.runtime, "how long (5s)");
+  add_size(app, "--size", options.size, "use the first SIZE of the disk (all)");
+  app.add_flag("--in-place", options.in_place, "buffers in the region: no copy on our side");
+  app.add_flag("--json", options.json, "print JSON");
+  app.footer(
+      "example:\n  airlock blk bench --device vfio-user:/run/disk.sock --rw=randread --bs=4k "
+      "--iodepth=32 --runtime=5");
+  app.callback([&] { action = [&] { return blk_bench(options); }; });
+}
+
+void add_blk(CLI::App& blk, Action& action, BlkCommands& commands) {
+  blk.require_subcommand(1);
+  blk.preparse_callback([](std::size_t) { set_log_level(LogLevel::kWarning); });
+  blk.footer("example:\n  airlock blk info --device vfio-user:/run/disk.sock");
+  CLI::App& info = *blk.add_subcommand("info", "What the disk says of itself");
+  add_device(info, commands.info.device);
+  info.add_flag("--json", commands.info.json, "print JSON");
+  info.footer("example:\n  airlock blk info --device pci:0000:00:05.0");
+  info.callback([&] { action = [&] { return blk_info(commands.info); }; });
+  add_copy(blk, action, commands.copy, true);
+  add_copy(blk, action, commands.copy, false);
+  add_verify(blk, action, commands.verify);
+  add_bench(blk, action, commands.bench);
+}
+
+}  // namespace
+
+Outcome run_command_line(int argc, char** argv) {
+  CLI::App app("Virtio devices that cannot touch guest memory.", "airlock");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", AIRLOCK_VERSION);
+  app.add_flag_callback("--quiet", [] { set_log_level(LogLevel::kError); }, "log errors only");
+  app.add_flag_callback("--verbose", [] { set_log_level(LogLevel::kDebug); }, "log more");
+  app.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend file:disk.img");
+
+  Action action;
+  ServeBlkOptions serve_blk_options;
+  CLI::App& serve = *app.add_subcommand("serve", "Serve a device to a VM");
+  serve.require_subcommand(1);
+  serve.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend memory:1G");
+  add_serve_blk(serve, action, serve_blk_options);
+  BlkCommands blk_commands;
+  add_blk(*app.add_subcommand("blk", "Use a disk through our own driver"), action, blk_commands);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {
+      app.exit(error);  // --help, --version
+      return {};
+    }
+    std::string command = "airlock";
+    for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+      at = at->get_subcommands().front();
+      command += " " + at->get_name();
+    }
+    std::string why = error.what();
+    for (char& c : why)
+      c = c == '\n' ? ' ' : c;
+    return usage("usage", why, fmt::format("see {} --help", command));
+  }
+  return action();
+}
+
+}  // namespace airlock::cli

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/serve_blk.h"
+
+#include <bit>
+#include <cerrno>
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <utility>
+
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/signal_set.hpp>
+
+#include "backend/open.h"
+#include "base/log.h"
+#include "base/size.h"
+#include "cli/serve_stats.h"
+#include "device/blk/blk_device.h"
+#include "device/blk/blk_region.h"
+#include "device/endpoint.h"
+#include "vfio_user/server.h"
+
+namespace airlock::cli {
+
+namespace {
+
+Outcome check(const ServeBlkOptions& options) {
+  if (options.socket.empty() == (options.socket_fd < 0)) {
+    return usage("serve blk", "it needs one of --socket and --fd", "give --socket PATH");
+  }
+  if (!std::has_single_bit(options.region) || options.region < 4096) {
+    return usage(fmt::format("--region {}", format_size(options.region)),
+                 "a PCI BAR is a power of two of at least 4K",
+                 fmt::format("try --region {}", format_size(std::bit_ceil(std::max<std::uint64_t>(
+                                                    options.region, 1U << 20U)))));
+  }
+  if (!std::has_single_bit(options.queue_size) || options.queue_size < 4) {
+    return usage(fmt::format("--queue-size {}", options.queue_size),
+                 "a split ring has a power of two of entries, and a request takes 3",
+                 "try --queue-size 256");
+  }
+  return {};
+}
+
+/// What a listening socket can fail with, in words for the person who chose its path.
+std::unexpected<Failure> cannot_listen(const ServeBlkOptions& options, const Error& error) {
+  const std::string what = options.socket.empty()
+                               ? fmt::format("listen on fd {}", options.socket_fd)
+                               : fmt::format("listen on {}", options.socket);
+  const auto number = error.code == Errc::kSystem ? static_cast<int>(error.detail) : 0;
+  switch (number) {
+    case ENAMETOOLONG:
+      return failed(what, "a socket's path has at most 107 bytes", "choose a shorter path");
+    case EADDRINUSE:
+      return failed(what, "another server is listening there", "stop it or choose another path");
+    case ENOTSOCK:
+      return failed(what, "something that is no socket is there",
+                    "remove it or choose another path");
+    default:
+      return failed(what, describe(error), "check the directory and its permissions");
+  }
+}
+
+std::unexpected<Failure> cannot_present(const ServeBlkOptions& options, const Error& error) {
+  if (error.code == Errc::kTooSmall) {
+    return failed(fmt::format("region of {}", format_size(options.region)), describe(error),
+                  "give a larger --region");
+  }
+  return failed(fmt::format("make a region of {}", format_size(options.region)), describe(error),
+                options.huge_pages ? "reserve huge pages (vm.nr_hugepages) or drop --huge-pages"
+                                   : "give a smaller --region");
+}
+
+/// A region in which every queue has its ring and room for requests.
+Outcome check_region(const ServeBlkOptions& options, const device::BlkShape& shape) {
+  const std::uint64_t needed = device::blk_region_bytes_min(shape);
+  if (options.dma == pci::DmaPolicy::kOpen || options.region >= needed) return {};
+  return failed(
+      fmt::format("--region {}", format_size(options.region)),
+      fmt::format("the rings and requests of {} queues of {} entries don't fit", options.queues,
+                  options.queue_size),
+      fmt::format("give --region {} or more, or fewer or smaller queues", format_size(needed)));
+}
+
+void write_stats(const ServeBlkOptions& options, const device::Endpoint& endpoint,
+                 const device::BlkDevice& disk) {
+  if (options.stats.empty()) return;
+  std::ofstream file(options.stats, std::ios::trunc);
+  file << to_json({.endpoint = endpoint.stats(),
+                   .blk = disk.counts(),
+                   .copied_bytes = disk.copied_bytes()})
+       << '\n';
+  if (!file.flush()) log(LogLevel::kWarning, "can't write the counters to {}", options.stats);
+}
+
+/// Until a signal ends it. SIGUSR1 writes the counters and goes on.
+void serve(asio::io_context& context, asio::signal_set& signals, const ServeBlkOptions& options,
+           const device::Endpoint& endpoint, const device::BlkDevice& disk) {
+  std::function<void()> wait = [&] {
+    signals.async_wait([&](const asio::error_code& error, int signal) {
+      if (error) return;
+      if (signal != SIGUSR1) {
+        context.stop();
+        return;
+      }
+      write_stats(options, endpoint, disk);
+      wait();
+    });
+  };
+  wait();
+  context.run();
+}
+
+}  // namespace
+
+Outcome serve_blk(const ServeBlkOptions& options) {
+  if (auto good = check(options); !good) return good;
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
+
+  auto backend = backend::open_backend(options.backend, {.read_only = options.read_only});
+  if (!backend) {
+    return failed(backend.error().what, backend.error().why, backend.error().advice);
+  }
+  device::BlkShape shape{.queues = options.queues, .queue_size = options.queue_size};
+  if (auto good = check_region(options, shape); !good) return good;
+  if (options.dma != pci::DmaPolicy::kOpen) {
+    shape.request_bytes_max = device::blk_request_bytes_max(shape, options.region);
+  }
+  const std::string backend_text = (*backend)->describe();
+  auto disk = device::BlkDevice::create(
+      {.backend = std::move(*backend), .shape = shape, .id = options.serial});
+  if (!disk) return failed("serve blk", describe(disk.error()), "see airlock serve blk --help");
+
+  asio::io_context context(1);
+  auto endpoint = device::Endpoint::create(
+      {.pci = {.negotiation = {.policy = options.dma, .offer = options.address}, .name = {}},
+       .region_bytes = options.region,
+       .pages = options.huge_pages ? shm::PageKind::kHuge : shm::PageKind::kNormal,
+       .post = [&context](std::function<void()> f) { asio::post(context, std::move(f)); },
+       .poll_max = options.poll_max},
+      **disk);
+  if (!endpoint) return cannot_present(options, endpoint.error());
+
+  // Caught before the socket exists: who sees it may send a signal at once. It is kept until run().
+  asio::signal_set signals(context, SIGTERM, SIGINT, SIGUSR1);
+  auto server = vfio_user::Server::listen(
+      context, **endpoint, {.path = options.socket, .socket = Fd(options.socket_fd)});
+  if (!server) return cannot_listen(options, server.error());
+  log(LogLevel::kInfo, "serving blk on {}: {}, region {}",
+      options.socket.empty() ? fmt::format("fd {}", options.socket_fd) : options.socket,
+      backend_text, format_size(options.region));
+
+  serve(context, signals, options, **endpoint, **disk);
+  static_cast<void>(std::signal(SIGUSR1, SIG_IGN));  // nobody catches it any more
+  (*endpoint)->drain();                              // what the guest was promised reaches the disk
+  write_stats(options, **endpoint, **disk);
+  server->close();
+  return {};
+}
+
+}  // namespace airlock::cli

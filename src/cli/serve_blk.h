@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "cli/outcome.h"
+#include "pci/virtio_pci_device.h"
+
+namespace airlock::cli {
+
+struct ServeBlkOptions {
+  std::string socket;        // path to listen on; empty where socket_fd is given
+  int socket_fd = -1;        // an inherited, listening socket
+  std::string backend;       // file:PATH or memory:SIZE
+  std::uint64_t region = 0;  // bytes
+  bool huge_pages = false;   // for the region
+  pci::DmaPolicy dma = pci::DmaPolicy::kRequire;
+  pci::AddressOffer address = pci::AddressOffer::kBus;
+  bool read_only = false;
+  std::uint16_t queues = 1;
+  std::uint16_t queue_size = 256;
+  std::chrono::microseconds poll_max{50};
+  std::string serial = "airlock";
+  std::string stats;  // file for the counters, written at the end and on SIGUSR1
+};
+
+/// `airlock serve blk`: serves one disk on one socket until SIGTERM or SIGINT.
+Outcome serve_blk(const ServeBlkOptions& options);
+
+}  // namespace airlock::cli

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/serve_stats.h"
+
+#include <nlohmann/json.hpp>
+
+namespace airlock::cli {
+
+std::string to_json(const ServeStats& stats) {
+  const auto& endpoint = stats.endpoint;
+  const auto& blk = stats.blk;
+  const nlohmann::ordered_json json = {
+      {"requests",
+       {{"read", blk.reads},
+        {"write", blk.writes},
+        {"flush", blk.flushes},
+        {"discard", blk.discards},
+        {"write_zeroes", blk.write_zeroes},
+        {"get_id", blk.get_ids}}},
+      {"bytes_read", blk.read_bytes},
+      {"bytes_written", blk.written_bytes},
+      {"copied_bytes", stats.copied_bytes},
+      {"refused", blk.refused},
+      {"io_errors", blk.io_errors},
+      {"clients", endpoint.clients},
+      {"notifications", endpoint.notifications},
+      {"interrupts", endpoint.interrupts},
+      {"violations", endpoint.violations},
+      {"refusals", endpoint.refusals},
+      {"dma",
+       {{"maps", endpoint.dma_maps},
+        {"fds_closed", endpoint.dma_fds_closed},
+        {"fds_mapped", endpoint.dma_fds_mapped},
+        {"guest_bytes", endpoint.guest_bytes},
+        {"guest_bytes_max", endpoint.guest_bytes_max}}},
+  };
+  return json.dump(2);
+}
+
+}  // namespace airlock::cli
