@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Negotiation. The virtio core knows nothing of bits 27 and 44 and would drop them, so the
+ * transport accepts them on its own; REQUIREMENTS 1.6 is the table behind the choices here.
+ *
+ * Offsets (bit 44) are preferred to bus addresses (bit 27): they say what is meant, and bit 27 is
+ * also the legacy ANY_LAYOUT bit. Bit 44 counts only together with VERSION_1 and ACCESS_PLATFORM
+ * (DMB-DR1), bit 27 only together with VERSION_1 (DEF-2). A device with the region's capability
+ * but neither bit gives a hint, and the region is used all the same (PCI-DR1).
+ */
+#include <linux/blkdev.h>
+#include <linux/sizes.h>
+#include <linux/virtio_ring.h>
+#include <uapi/linux/virtio_ids.h>
+
+#include "airlock.h"
+
+/* The most that the block layer puts in one request unless an administrator raises it. */
+#if defined(BLK_DEF_MAX_SECTORS)
+#define BLOCK_REQUEST_MAX ((size_t)BLK_DEF_MAX_SECTORS << SECTOR_SHIFT)
+#elif defined(BLK_DEF_MAX_SECTORS_CAP)
+#define BLOCK_REQUEST_MAX ((size_t)BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT)
+#else
+#define BLOCK_REQUEST_MAX ((size_t)SZ_4M)
+#endif
+/* Headers, status bytes, the indirect table, and the slack of the last slot of each segment. */
+#define REQUEST_OVERHEAD ((size_t)SZ_512K)
+
+/*
+ * The device types whose stock driver was read with a hostile device and a bounce pool in mind
+ * (HD-31), and the pool bytes each needs for its largest request. Others, such as the balloon, hand
+ * the device guest addresses outside the DMA API and cannot work behind a region.
+ */
+static const struct {
+	u32 device_type;
+	size_t payload_min;
+} audited[] = {
+	{ VIRTIO_ID_NET, SZ_512K },
+	{ VIRTIO_ID_BLOCK, BLOCK_REQUEST_MAX + REQUEST_OVERHEAD },
+	{ VIRTIO_ID_CONSOLE, SZ_512K },
+	{ VIRTIO_ID_RNG, SZ_64K },
+	{ VIRTIO_ID_SCSI, BLOCK_REQUEST_MAX + REQUEST_OVERHEAD },
+	{ VIRTIO_ID_9P, SZ_1M },
+	{ VIRTIO_ID_INPUT, SZ_64K },
+	{ VIRTIO_ID_VSOCK, SZ_1M },
+	{ VIRTIO_ID_FS, SZ_2M },
+};
+
+size_t airlock_payload_min(u32 device_type)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(audited); i++)
+		if (audited[i].device_type == device_type)
+			return audited[i].payload_min;
+	return 0;
+}
+
+u64 airlock_get_features(struct virtio_device *vdev)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+
+	adev->offered = vp_modern_get_features(&adev->mdev);
+	/*
+	 * With ACCESS_PLATFORM the rings and their buffers go through the DMA API, and so through
+	 * the pool. The bit comes off again on the wire if the device did not offer it.
+	 */
+	return adev->offered | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
+}
+
+/*
+ * Chooses the address mode and the feature bit that it takes, if any. A bad capability 10 is
+ * refused here, before FEATURES_OK; where the other kind of region lies may be asked only after
+ * it.
+ */
+static int choose_mode(struct airlock_device *adev, u64 *region_bits)
+{
+	const u64 offset_needs = BIT_ULL(AIRLOCK_F_DMB) | BIT_ULL(VIRTIO_F_ACCESS_PLATFORM);
+	struct airlock_location location;
+	dma_addr_t handle_base;
+
+	if (!(adev->offered & BIT_ULL(VIRTIO_F_VERSION_1))) {
+		pci_err(adev->pdev, "airlock: the device does not offer VERSION_1\n");
+		return -EINVAL;
+	}
+	if ((adev->offered & offset_needs) == offset_needs &&
+	    airlock_caps_present(adev->pdev, VIRTIO_PCI_CAP_SHARED_MEMORY_CFG)) {
+		adev->mode = AIRLOCK_ADDRESS_OFFSET;
+		*region_bits = BIT_ULL(AIRLOCK_F_DMB);
+		return 0;
+	}
+	adev->mode = AIRLOCK_ADDRESS_BUS;
+	*region_bits = adev->offered & BIT_ULL(AIRLOCK_F_SWIOTLB);
+	return airlock_region_locate(adev, &location, &handle_base);
+}
+
+int airlock_finalize_features(struct virtio_device *vdev)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+	u64 region_bits;
+	int err;
+
+	if (adev->dead)
+		return -EIO;
+	if (!airlock_payload_min(vdev->id.device)) {
+		pci_err(adev->pdev, "airlock: device type %u is not supported behind a region\n",
+			vdev->id.device);
+		return -EOPNOTSUPP;
+	}
+	err = choose_mode(adev, &region_bits);
+	if (err)
+		return err;
+
+	vring_transport_features(vdev);
+	/* Not implemented here, so not accepted; the ring code drops the other transport bits. */
+	__virtio_clear_bit(vdev, VIRTIO_F_SR_IOV);
+	__virtio_clear_bit(vdev, VIRTIO_F_RING_RESET);
+	__virtio_clear_bit(vdev, AIRLOCK_F_NOTIFICATION_DATA);
+
+	if (!__virtio_test_bit(vdev, VIRTIO_F_ACCESS_PLATFORM)) {
+		pci_err(adev->pdev, "airlock: the driver insists on guest physical addresses\n");
+		return -EOPNOTSUPP;
+	}
+	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1))
+		return -EINVAL;
+	vp_modern_set_features(&adev->mdev, (vdev->features & adev->offered) | region_bits);
+	return 0;
+}

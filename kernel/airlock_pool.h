@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The driver's allocator over a bounce region, with the meaning of the DMA API: map, sync, unmap,
+ * coherent memory. Every byte that a device sees through it was put there on purpose.
+ *
+ * A handle is what the device calls an address: a bus address inside the region, or an offset in
+ * it. All functions may be called in any context, interrupts included, and lock for themselves.
+ */
+#ifndef AIRLOCK_POOL_H
+#define AIRLOCK_POOL_H
+
+#include <linux/dma-direction.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+#include "airlock_slots.h"
+
+#define AIRLOCK_SLOT_SHIFT 11
+#define AIRLOCK_SLOT_SIZE (1UL << AIRLOCK_SLOT_SHIFT)
+
+struct airlock_pool {
+	void *base; /* the region as this kernel sees it; NULL while closed */
+	dma_addr_t handle_base; /* the region's first byte as the device sees it */
+	size_t size; /* bytes, whole pages */
+	size_t max_mapping; /* bytes */
+	struct device *dev;
+	spinlock_t lock; /* guards everything below */
+	struct airlock_slots slots;
+	unsigned long exhausted; /* mappings refused for want of slots: back-pressure (HD-30) */
+	unsigned long refused; /* handles or sources that made no sense (HD-27) */
+};
+
+/* Makes a closed pool, whose every mapping fails. dev is for messages. */
+void airlock_pool_init(struct airlock_pool *pool, struct device *dev);
+
+/* The region must stay mapped until airlock_pool_close(). Errors: -ENOMEM. */
+int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size);
+
+/* Complains about extents that are still taken. The pool must be idle. Harmless on a closed one. */
+void airlock_pool_close(struct airlock_pool *pool);
+
+/* Returns a handle or DMA_MAPPING_ERROR. */
+dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_t length,
+			    enum dma_data_direction direction, unsigned long attrs);
+void airlock_pool_unmap(struct airlock_pool *pool, dma_addr_t handle, size_t length,
+			unsigned long attrs);
+void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, size_t length);
+void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, size_t length);
+
+/* Zeroed, page aligned. Returns NULL if the pool is closed or has no run of that length. */
+void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *handle);
+void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle);
+
+/* Bytes; the largest single mapping that airlock_pool_map() takes. */
+size_t airlock_pool_max_mapping(const struct airlock_pool *pool);
+
+#endif

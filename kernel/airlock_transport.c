@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The virtio_config_ops: status, reset and configuration space over the vp_modern_* library.
+ * Offsets and lengths come from the driver, but how long the configuration space is comes from the
+ * device, so a read beyond it is answered with zeros; it is not a bug of ours to stop the machine
+ * for.
+ */
+#include <linux/delay.h>
+#include <linux/jiffies.h>
+
+#include "airlock.h"
+#include "core/range.h"
+
+/* A device process behind a VMM answers within milliseconds; a dead one never (HD-19). */
+#define RESET_DEADLINE_MS 10000
+
+static bool config_has(struct airlock_device *adev, unsigned int offset, unsigned int length)
+{
+	size_t device_len = adev->mdev.device ? adev->mdev.device_len : 0;
+
+	if (airlock_range_within(offset, length, device_len))
+		return true;
+	dev_err_ratelimited(&adev->pdev->dev,
+			    "airlock: configuration access at %u, %u bytes, but the device has %zu\n",
+			    offset, length, device_len);
+	return false;
+}
+
+/* Each field is read with its own width (VIRTIO 1.3, 4.1.3.1), 64-bit ones as two halves. */
+static void config_get(struct virtio_device *vdev, unsigned int offset, void *target,
+		       unsigned int length)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+	void __iomem *source = adev->mdev.device + offset;
+	unsigned int i;
+
+	memset(target, 0, length);
+	if (!config_has(adev, offset, length))
+		return;
+	if (length == 2) {
+		__le16 word = cpu_to_le16(ioread16(source));
+
+		memcpy(target, &word, sizeof(word));
+	} else if (length == 4 || length == 8) {
+		for (i = 0; i < length; i += 4) {
+			__le32 word = cpu_to_le32(ioread32(source + i));
+
+			memcpy(target + i, &word, sizeof(word));
+		}
+	} else {
+		for (i = 0; i < length; i++)
+			((u8 *)target)[i] = ioread8(source + i);
+	}
+}
+
+static void config_set(struct virtio_device *vdev, unsigned int offset, const void *source,
+		       unsigned int length)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+	void __iomem *target = adev->mdev.device + offset;
+	unsigned int i;
+
+	if (!config_has(adev, offset, length))
+		return;
+	if (length == 2) {
+		__le16 word;
+
+		memcpy(&word, source, sizeof(word));
+		iowrite16(le16_to_cpu(word), target);
+	} else if (length == 4 || length == 8) {
+		for (i = 0; i < length; i += 4) {
+			__le32 word;
+
+			memcpy(&word, source + i, sizeof(word));
+			iowrite32(le32_to_cpu(word), target + i);
+		}
+	} else {
+		for (i = 0; i < length; i++)
+			iowrite8(((const u8 *)source)[i], target + i);
+	}
+}
+
+static u32 config_generation(struct virtio_device *vdev)
+{
+	return vp_modern_generation(&to_airlock(vdev)->mdev);
+}
+
+/*
+ * To the core a dead device reads as one that has been reset: it then refuses to start it, and does
+ * not warn about a driver that left it running, which a device could otherwise provoke at will.
+ */
+static u8 get_status(struct virtio_device *vdev)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+
+	return adev->dead ? 0 : vp_modern_get_status(&adev->mdev);
+}
+
+static void set_status(struct virtio_device *vdev, u8 status)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+
+	if (!adev->dead)
+		vp_modern_set_status(&adev->mdev, status);
+}
+
+/*
+ * A device that does not finish a reset in time is left for dead and its queues are broken. That
+ * is safe here, unlike with ordinary devices: it can reach the region only, and the pool trusts
+ * nothing that is stored there.
+ */
+static void reset(struct virtio_device *vdev)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+	unsigned long deadline = jiffies + msecs_to_jiffies(RESET_DEADLINE_MS);
+
+	adev->dead = false;
+	vp_modern_set_status(&adev->mdev, 0);
+	while (vp_modern_get_status(&adev->mdev)) {
+		if (time_after(jiffies, deadline) || !pci_device_is_present(adev->pdev)) {
+			pci_err(adev->pdev, "airlock: no answer to a reset within %u ms: giving up\n",
+				RESET_DEADLINE_MS);
+			adev->dead = true;
+			/* Without queues the core may not even have made its list of them yet. */
+			if (adev->vq_count)
+				virtio_break_device(vdev);
+			break;
+		}
+		usleep_range(500, 1000);
+	}
+	airlock_synchronize_cbs(vdev);
+}
+
+static const char *bus_name(struct virtio_device *vdev)
+{
+	return pci_name(to_airlock(vdev)->pdev);
+}
+
+#ifdef AIRLOCK_HAVE_VQS_INFO
+#define transport_find_vqs airlock_find_vqs
+#else
+static int transport_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+			      struct virtqueue *vqs[], vq_callback_t *callbacks[],
+			      const char *const names[], const bool *ctx,
+			      struct irq_affinity *desc)
+{
+	struct virtqueue_info *info = kcalloc(nvqs, sizeof(*info), GFP_KERNEL);
+	unsigned int i;
+	int err;
+
+	if (!info)
+		return -ENOMEM;
+	for (i = 0; i < nvqs; i++) {
+		info[i].name = names[i];
+		info[i].callback = callbacks[i];
+		info[i].ctx = ctx && ctx[i];
+	}
+	err = airlock_find_vqs(vdev, nvqs, vqs, info, desc);
+	kfree(info);
+	return err;
+}
+#endif
+
+const struct virtio_config_ops airlock_config_ops = {
+	.get = config_get,
+	.set = config_set,
+	.generation = config_generation,
+	.get_status = get_status,
+	.set_status = set_status,
+	.reset = reset,
+	.find_vqs = transport_find_vqs,
+	.del_vqs = airlock_del_vqs,
+	.synchronize_cbs = airlock_synchronize_cbs,
+	.get_features = airlock_get_features,
+	.finalize_features = airlock_finalize_features,
+	.bus_name = bus_name,
+	.set_vq_affinity = airlock_set_vq_affinity,
+	.get_vq_affinity = airlock_get_vq_affinity,
+};

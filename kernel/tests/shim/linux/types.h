@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Just enough of <linux/types.h> for airlock_slots.c in user space. */
+#ifndef AIRLOCK_SHIM_TYPES_H
+#define AIRLOCK_SHIM_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint8_t u8;
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+#endif

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests and ./run share: a device process, a disk image with real files, a VM.
+
+Every process started here is ended here, and nothing is left outside the directory given."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+import audit
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+AIRLOCK = pathlib.Path(os.environ.get("AIRLOCK", REPO / "build/debug/bin/airlock"))
+SECTOR = 512
+
+
+class Device:
+    """One `airlock serve ...` process, ready to be attached to. Use as a context manager."""
+
+    def __init__(self, *arguments, directory, name="blk", prefix=()):
+        self.directory = pathlib.Path(directory)
+        self.socket = self.directory / f"{name}.sock"
+        self.stats_file = self.directory / f"{name}.stats.json"
+        self.lines = []
+        self._ready = threading.Event()
+        self._new_line = threading.Condition()
+        self.process = subprocess.Popen(
+            [*prefix, str(AIRLOCK), "serve", *arguments, "--socket", str(self.socket),
+             "--stats", str(self.stats_file)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self._new_line:
+                self.lines.append(line.rstrip("\n"))
+                self._new_line.notify_all()
+        with self._new_line:
+            self.lines.append(None)  # the end
+            self._new_line.notify_all()
+
+    def wait_for_line(self, text, timeout=20):
+        """The first log line that contains `text`."""
+        def found():
+            return [line for line in self.lines if line is None or text in line]
+        with self._new_line:
+            if not self._new_line.wait_for(found, timeout):
+                raise AssertionError(f"no line with {text!r} in {self.lines}")
+            line = found()[0]
+        if line is None:
+            raise AssertionError(f"the device ended without a line with {text!r}: {self.lines}")
+        return line
+
+    def log(self):
+        return [line for line in self.lines if line is not None]
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def __enter__(self):
+        try:
+            self.wait_for_line("serving")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _switches(self):
+        """Context switches of all threads so far: a sleeping process makes none."""
+        total = 0
+        for status in pathlib.Path(f"/proc/{self.pid}/task").glob("*/status"):
+            for line in status.read_text().splitlines():
+                if "voluntary_ctxt_switches" in line:
+                    total += int(line.split()[1])
+        return total
+
+    def settle(self):
+        """Waits until the process has done nothing for a while; how often it ever switched."""
+        before = None
+        while before != self._switches():
+            before = self._switches()
+            threading.Event().wait(0.2)  # the observation window, not a delay for something
+        return before
+
+    def wait_for_cpu(self):
+        """Waits until the process has work."""
+        before = self._switches()
+        while self._switches() < before + 100:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the device ended: {self.log()}")
+            threading.Event().wait(0.01)
+
+    def stop(self):
+        """Ends the device as a service manager would; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        self._reader.join()
+        self.process.stderr.close()
+        return status
+
+    def stats(self):
+        """The counters, which the device writes when it ends."""
+        return json.loads(self.stats_file.read_text())
+
+
+def airlock(*arguments, check=True, **options):
+    """Runs one airlock command to its end."""
+    done = subprocess.run([str(AIRLOCK), *map(str, arguments)], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=options.pop("timeout", 300), **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"airlock {arguments}: status {done.returncode}: {done.stderr}")
+    return done
+
+
+def run(*command, **options):
+    """Runs a host tool; its output. Raises with the tool's own words where it fails."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]}: status {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def source_files():
+    """This project's own files: what git tracks; without git, all but build products."""
+    try:
+        names = run("git", "-C", REPO, "ls-files", "-z", "--recurse-submodules").split("\0")
+    except (RuntimeError, FileNotFoundError):
+        names = [str(path.relative_to(REPO)) for path in REPO.rglob("*")
+                 if path.relative_to(REPO).parts[0] not in ("build", ".git")]
+    return sorted(name for name in names if name and (REPO / name).is_file())
+
+
+def make_ext4(image, size_bytes, directory):
+    """An image with an ext4 file system that holds the project's files; name -> sha256."""
+    sums = {}
+    with tempfile.TemporaryDirectory(dir=directory) as staging:
+        root = pathlib.Path(staging)
+        for name in source_files():
+            target = root / "tree" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPO / name, target)
+            sums[f"tree/{name}"] = sha256(target)
+        listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+        (root / "SHA256SUMS").write_text(listing)
+        with open(image, "wb") as file:
+            file.truncate(size_bytes)
+        run("mkfs.ext4", "-q", "-F", "-L", "airlock", "-d", root, image)
+    return sums
+
+
+def read_from_ext4(image, name, target):
+    """Copies one file out of an unmounted ext4 image."""
+    run("debugfs", "-R", f"dump /{name} {target}", image)
+
+
+def check_ext4(image):
+    """e2fsck -fn: raises unless the file system is clean."""
+    return run("e2fsck", "-fn", image)
+
+
+def vm(*arguments, script, timeout=180):
+    """Boots the lab's VM; (exit status of the guest's commands, console)."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        file.write(script)
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, str(REPO / "lab/vm"), *map(str, arguments), "--timeout", str(timeout),
+             "--script", file.name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", timeout=timeout + 60)
+    return done.returncode, done.stdout
+
+
+def said(console, word):
+    """What the guest said with @@WORD ...@@, once or several times."""
+    return re.findall(rf"@@{word} (.*?)@@", console)
+
+
+def guest_module(kernel="6.1"):
+    """The guest transport for a kernel of the lab, built if it is not there."""
+    run(REPO / "lab/build-module", kernel)
+    return REPO / f"build/lab/modules/{kernel}/virtio_pci_airlock.ko"

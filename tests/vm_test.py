@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real QEMU, a real Linux, a real file system on our disk. One VM a test: about ten seconds each.
+
+Needs the lab (lab/setup) and the binary that AIRLOCK names."""
+
+import json
+import pathlib
+import secrets
+import sys
+import tempfile
+import unittest
+
+import harness
+
+DISK_BYTES = 96 << 20
+SECRET_BYTES = 64 << 20
+
+
+class VmTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="airlock-vm-")
+        self.addCleanup(temporary.cleanup)
+        self.directory = pathlib.Path(temporary.name)
+        self.image = self.directory / "disk.img"
+        with open(self.image, "wb") as file:
+            file.truncate(DISK_BYTES)
+
+    def device(self, *arguments):
+        return harness.Device("blk", "--backend", f"file:{self.image}", *arguments,
+                              directory=self.directory)
+
+    def boot(self, device, script, *arguments, module=True, status=0):
+        if module:
+            arguments += ("--module", harness.guest_module())
+        script = "coldplug\n" + script
+        actual, console = harness.vm("--vfio-user", device.socket, *arguments, script=script)
+        self.assertEqual(actual, status, console[-4000:] + "\n".join(device.log()))
+        return console
+
+    def scan(self, device, key):
+        """The --on argument by which the guest has the device's memory searched for its secret."""
+        python = f"{sys.executable} {harness.REPO}/tests"
+        return (f"scan={python}/memory_scan.py {device.pid} {key.hex()} >{self.directory}/scan; "
+                f"{python}/audit.py {device.pid} >{self.directory}/audit")
+
+    def scanned(self):
+        return int((self.directory / "scan").read_text())
+
+    def hide_and_work(self, key):
+        """Guest commands: fill memory with the secret, work the disk, have the device searched."""
+        return f"""
+wait-for /dev/vda
+mount -t tmpfs -o size=80m tmpfs /mnt
+yes {key.decode()} | head -c {SECRET_BYTES} >/mnt/secret
+dd if=/dev/urandom of=/dev/vda bs=64k count=256 2>/dev/null
+sync
+echo 3 >/proc/sys/vm/drop_caches
+dd if=/dev/vda of=/dev/null bs=64k 2>/dev/null
+dd if=/dev/vda of=/dev/null bs=64k 2>/dev/null &
+host scan
+wait
+test "$(head -c {len(key)} /mnt/secret)" = {key.decode()}
+"""
+
+
+class Isolation(VmTest):
+    # T1: what the guest did not put into the region is nowhere in the device process.
+    def test_secret_stays_secret(self):
+        key = secrets.token_hex(16).encode()
+        with self.device() as device:
+            self.boot(device, self.hide_and_work(key), "--on", self.scan(device, key),
+                      "--bios", "seabios")
+            self.assertEqual(device.stop(), 0)
+        self.assertEqual(self.scanned(), 0)
+        report = json.loads((self.directory / "audit").read_text())
+        self.assertEqual(report["guest_ram_mapped_bytes"], 0)
+        self.assertEqual(list(report["shared_with_vmm"]), ["/memfd:airlock-region (deleted)"])
+        self.assertEqual(report["memory_fds"], ["/memfd:airlock-region (deleted)"])
+        stats = device.stats()
+        self.assertEqual((stats["violations"], stats["io_errors"], stats["refused"]), (0, 0, 0))
+        self.assertGreater(stats["bytes_read"], DISK_BYTES - 1)
+
+    # The rejecting twin: the same search finds the secret where a device does map guest memory.
+    def test_the_search_finds_a_secret_that_is_exposed(self):
+        key = secrets.token_hex(16).encode()
+        with self.device("--dma", "open") as device:
+            self.boot(device, self.hide_and_work(key), "--on", self.scan(device, key),
+                      "--memory-backend", "shared", "--bios", "seabios", module=False)
+            self.assertEqual(device.stop(), 0)
+        self.assertGreater(self.scanned(), SECRET_BYTES // 64)
+        report = json.loads((self.directory / "audit").read_text())
+        self.assertGreater(report["guest_ram_mapped_bytes"], SECRET_BYTES)
+
+    # Under require, descriptors of guest memory that the VMM sends are closed, not mapped.
+    def test_shared_guest_memory_is_refused_under_require(self):
+        key = secrets.token_hex(16).encode()
+        with self.device() as device:
+            self.boot(device, self.hide_and_work(key), "--on", self.scan(device, key),
+                      "--memory-backend", "shared")
+            self.assertEqual(device.stop(), 0)
+        self.assertEqual(self.scanned(), 0)
+        stats = device.stats()["dma"]
+        self.assertGreater(stats["fds_closed"], 0)
+        self.assertEqual((stats["fds_mapped"], stats["guest_bytes_max"]), (0, 0))
+
+
+class Negotiation(VmTest):
+    # REQUIREMENTS 1.6, offered and not accepted, mandatory: refused, and nothing hangs. GEN-DV1.
+    def test_stock_driver_is_refused_cleanly_under_require(self):
+        with self.device() as device:
+            console = self.boot(device, """
+modprobe virtio_blk
+test ! -e /dev/vda
+dmesg | grep 'device refuses features'
+echo "@@WENT on@@"
+""", "--bios", "seabios", module=False)
+            self.assertEqual(harness.said(console, "WENT"), ["on"])
+            self.assertEqual(device.stop(), 0)
+        self.assertGreater(device.stats()["refusals"], 0)
+        self.assertTrue(any("SWIOTLB" in line or "region" in line for line in device.log()[1:-1]),
+                        device.log())
+        self.assertEqual(device.stats()["bytes_read"], 0)
+
+    # REQUIREMENTS 1.6, offered and not accepted, hint: served over memory that the VMM shared.
+    def test_stock_driver_works_under_prefer_with_shared_memory(self):
+        with self.device("--dma", "prefer") as device:
+            self.boot(device, """
+wait-for /dev/vda
+dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
+dd if=/tmp/data of=/dev/vda bs=1M 2>/dev/null
+sync
+echo 3 >/proc/sys/vm/drop_caches
+dd if=/dev/vda bs=1M count=8 2>/dev/null | cmp - /tmp/data
+""", "--memory-backend", "shared", "--bios", "seabios", module=False)
+            self.assertEqual(device.stop(), 0)
+        self.assertGreater(device.stats()["dma"]["guest_bytes_max"], 0)
+
+    # A driver that accepts the region gets it under prefer too, with addresses by offset: DMB-D6.
+    def test_offsets_and_prefer_with_our_guest_driver(self):
+        with self.device("--dma", "prefer", "--address", "offset") as device:
+            console = self.boot(device, """
+wait-for /dev/vda
+dmesg | grep virtio_pci_airlock
+dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
+dd if=/tmp/data of=/dev/vda bs=1M 2>/dev/null
+sync
+echo 3 >/proc/sys/vm/drop_caches
+dd if=/dev/vda bs=1M count=8 2>/dev/null | cmp - /tmp/data
+""")
+            self.assertEqual(device.stop(), 0)
+        self.assertIn("offsets", console)
+
+
+class Data(VmTest):
+    def test_fio_verifies_what_it_wrote(self):
+        with self.device("--queues", "2") as device:
+            self.boot(device, """
+wait-for /dev/vda
+for job in '4k 1' '4k 32' '64k 8' '1M 4'; do
+  set -- $job
+  fio --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --rw=randwrite --bs=$1 \
+    --iodepth=$2 --size=16M --verify=crc32c --verify_fatal=1 --do_verify=1 --minimal >/tmp/out ||
+    { cat /tmp/out; exit 1; }
+done
+""", "--with", "fio")
+            self.assertEqual(device.stop(), 0)
+        self.assertEqual(device.stats()["io_errors"], 0)
+
+    # Without a kernel module: our own driver in the guest, by sysfs, from a stock kernel's root.
+    def test_userspace_driver_in_the_guest(self):
+        with open(self.image, "wb") as file:
+            file.truncate(8 << 20)
+        with self.device("--address", "offset") as device:
+            self.boot(device, """
+echo 0000:00:10.0 >/sys/bus/pci/drivers/virtio-pci/unbind
+airlock blk info --device pci:0000:00:10.0
+airlock blk verify --device pci:0000:00:10.0 --total 8M --iodepth-max 16
+""", "--program", harness.AIRLOCK, module=False)
+            self.assertEqual(device.stop(), 0)
+        self.assertEqual(device.stats()["violations"], 0)
+
+    # A kernel driver that holds the device is not driven over.
+    def test_userspace_driver_keeps_off_a_device_in_use(self):
+        with self.device() as device:
+            self.boot(device, """
+wait-for /dev/vda
+if airlock blk info --device pci:0000:00:10.0 2>/tmp/err; then exit 1; fi
+cat /tmp/err
+grep unbind /tmp/err
+""", "--program", harness.AIRLOCK)
+            self.assertEqual(device.stop(), 0)
+
+    # A disk that fails reaches the guest as an I/O error; the device goes on.
+    def test_full_disk_is_an_io_error_in_the_guest_and_the_device_goes_on(self):
+        small = self.directory / "small"
+        small.mkdir()
+        harness.run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small)
+        self.addCleanup(harness.run, "umount", small)
+        self.image = small / "disk.img"
+        with open(self.image, "wb") as file:
+            file.truncate(DISK_BYTES)
+        with self.device() as device:
+            self.boot(device, """
+wait-for /dev/vda
+if dd if=/dev/zero of=/dev/vda bs=1M count=32 oflag=direct 2>/tmp/err; then exit 1; fi
+grep -i 'output error' /tmp/err
+dd if=/dev/vda of=/dev/null bs=1M count=4 iflag=direct
+""")
+            self.assertEqual(device.stop(), 0)
+        self.assertGreater(device.stats()["io_errors"], 0)
+        self.assertTrue(any("space" in line for line in device.log()), device.log())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
