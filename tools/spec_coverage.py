@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/SPEC_COVERAGE.md: requirement -> code -> test, from what code and tests cite.
+
+    python3 tools/spec_coverage.py             write the file
+    python3 tools/spec_coverage.py --check     status 1 if it is stale, or a citation leads nowhere
+    python3 tools/spec_coverage.py --missing   the requirements that no test names
+
+IDs come from the tables of docs/REQUIREMENTS.md, clauses of VIRTIO 1.3 from the citations
+themselves. Code is src/ and kernel/; a test is a GoogleTest or Python test that cites the ID in its
+body, in the comment above it, in a helper or a fixture that it uses, or in the head of its file.
+"""
+
+import argparse
+import os
+import re
+import sys
+from typing import NamedTuple
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import citations  # noqa: E402  (beside this file)
+import tidy  # noqa: E402
+
+TARGET = "docs/SPEC_COVERAGE.md"
+SOURCE = "docs/REQUIREMENTS.md"
+TEXT_MAX = 72  # characters of a requirement that the table repeats
+NAMES_MAX = 12  # tests named for one requirement, before it says how many more there are
+_ROW = re.compile(r"^\| ([A-Z]{2,4}-[A-Z]{0,2}\d+) \|(.*)\|\s*$")
+
+
+class Coverage(NamedTuple):
+    """What cites what. The maps go from an ID or a clause to the places that cite it."""
+
+    requirements: dict  # ID -> text, in the order of docs/REQUIREMENTS.md
+    code: dict
+    tests: dict
+    dangling: list  # citations of IDs that are no requirement, as `path:line: message`
+
+
+def requirements_of(text):
+    """ID -> what it says, from every table whose first column is an ID."""
+    found = {}
+    for line in text.split("\n"):
+        row = _ROW.match(line)
+        if row:
+            cells = [cell.strip() for cell in row.group(2).split("|")]
+            about = " ".join(cell for cell in cells[:-1] if cell)
+            found[row.group(1)] = f"{about}: {cells[-1]}" if about else cells[-1]
+    return found
+
+
+def is_support(path):
+    """True for what only tests use: neither code that a requirement needs, nor a test."""
+    name = os.path.basename(path)
+    return (
+        path.startswith(("src/testing/", "kernel/tests/"))
+        or name.startswith("test_")
+        or re.search(r"_(fuzz|bench|fixture)\.", name) is not None
+    )
+
+
+def collect(texts):
+    """The Coverage of `texts`, a map from repository path to text."""
+    requirements = requirements_of(texts[SOURCE])
+    prefixes = {name.split("-")[0] for name in requirements}
+    code, tests, dangling = {}, {}, []
+    for path in sorted(texts):
+        if not path.startswith(("src/", "kernel/", "tests/")):
+            continue
+        if citations.has_tests(path, texts[path]):
+            places, target = citations.test_places(path, texts[path]), tests
+        elif path.endswith((".h", ".cc", ".c")) and not is_support(path):
+            places, target = citations.code_places(path, texts[path]), code
+        else:
+            continue
+        for place in places:
+            for name in citations.ids_in(place.text, prefixes):
+                if name not in requirements:
+                    where = f"{path}:{place.line + 1}"
+                    dangling.append(f"{where}: cites {name}, which {SOURCE} does not have")
+                target.setdefault(name, []).append(place)
+            for clause in citations.clauses_in(place.text):
+                target.setdefault(clause, []).append(place)
+    return Coverage(requirements, code, tests, list(dict.fromkeys(dangling)))
+
+
+def clauses_of(coverage):
+    """Every clause of VIRTIO 1.3 that is cited, in the order of the specification."""
+    cited = {name for name in (*coverage.code, *coverage.tests) if name[0].isdigit()}
+    return sorted(cited, key=lambda clause: [int(part) for part in clause.split(".")])
+
+
+def missing_of(coverage):
+    """The requirements and the clauses that no test names."""
+    requirements = [name for name in coverage.requirements if name not in coverage.tests]
+    clauses = [name for name in clauses_of(coverage) if name not in coverage.tests]
+    return requirements, clauses
+
+
+# --- the file ---------------------------------------------------------------------------------
+
+
+def _code_cell(places):
+    by_file = {}
+    for place in places:
+        names = by_file.setdefault(place.path, [])
+        if place.name and place.name not in names:
+            names.append(place.name)
+    cells = []
+    for path, names in sorted(by_file.items()):
+        cells.append(f"`{path}`" + (f" ({', '.join(sorted(names))})" if names else ""))
+    return ", ".join(cells) or "-"
+
+
+def _test_cell(places):
+    names = [
+        place.name if place.name else f"all of `{os.path.basename(place.path)}`"
+        for place in places
+    ]
+    names = sorted(set(names), key=lambda name: (name.startswith("all of"), name))
+    more = len(names) - NAMES_MAX
+    if more > 0:
+        names = names[:NAMES_MAX] + [f"and {more} more"]
+    return ", ".join(names) or "**none**"
+
+
+def _clip(text):
+    plain = text.replace("|", "/")
+    if len(plain) <= TEXT_MAX:
+        return plain
+    return plain[:TEXT_MAX].rsplit(" ", 1)[0].rstrip(" ,;:") + " ..."
+
+
+def _listed(title, names, count):
+    share = f"{len(names)} of {count}"
+    yield f"**{title}: {share} without a test**" + (f": {', '.join(names)}" if names else "")
+    yield ""
+
+
+def _rows_of(texts, pattern):
+    """The rows of parameter tables in the test files whose path matches."""
+    for path in sorted(texts):
+        if re.fullmatch(pattern, path):
+            for row in citations.rows_of(path, texts[path]):
+                yield path, row
+
+
+def _hostile_driver_tables(coverage):
+    yield "## A driver that does not trust its device"
+    yield ""
+    yield "| ID | tests |"
+    yield "|---|---|"
+    for name in coverage.requirements:
+        if name.startswith("HD-"):
+            yield f"| {name} | {_test_cell(coverage.tests.get(name, []))} |"
+    yield ""
+
+
+def render(coverage, texts):
+    """The text of docs/SPEC_COVERAGE.md."""
+    requirements, clauses = missing_of(coverage)
+    lines = [
+        "# Requirement coverage",
+        "",
+        "Generated by `./dev spec` from what code and tests cite; don't edit. IDs are those of",
+        "[REQUIREMENTS.md](REQUIREMENTS.md), clauses those of VIRTIO 1.3. Some requirements are facts or",
+        "notes, which nothing can test.",
+        "",
+        *_listed("Requirements", requirements, len(coverage.requirements)),
+        *_listed("Clauses that code cites", clauses, len(clauses_of(coverage))),
+        "## Requirements",
+        "",
+        "| ID | requirement | code | tests |",
+        "|---|---|---|---|",
+    ]
+    for name, text in coverage.requirements.items():
+        code = _code_cell(coverage.code.get(name, []))
+        lines.append(f"| {name} | {_clip(text)} | {code} | "
+                     f"{_test_cell(coverage.tests.get(name, []))} |")  # fmt: skip
+    lines += ["", "## VIRTIO 1.3", "", "| clause | code | tests |", "|---|---|---|"]
+    for clause in clauses_of(coverage):
+        code = _code_cell(coverage.code.get(clause, []))
+        lines.append(f"| {clause} | {code} | {_test_cell(coverage.tests.get(clause, []))} |")
+    lines.append("")
+    lines += _hostile_driver_tables(coverage)
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repo", default=os.path.join(os.path.dirname(__file__), ".."))
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="fail if the file is stale")
+    action.add_argument("--missing", action="store_true", help="print what no test names")
+    options = parser.parse_args()
+    texts = tidy.read_tree(options.repo)
+    coverage = collect(texts)
+    if options.missing:
+        requirements, clauses = missing_of(coverage)
+        for name in requirements:
+            print(f"{name}: {coverage.requirements[name]}")
+        for name in clauses:
+            print(f"VIRTIO 1.3, {name}")
+        return 0
+    text = render(coverage, texts)
+    if options.check:
+        for line in coverage.dangling:
+            print(line, file=sys.stderr)
+        stale = texts.get(TARGET) != text
+        if stale:
+            print(f"{TARGET}: stale: tests or citations changed: run ./dev spec", file=sys.stderr)
+        return 1 if stale or coverage.dangling else 0
+    path = os.path.join(options.repo, TARGET)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
