@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/descriptor.h"
+#include "core/chain.h"
+#include "core/event.h"
+#include "core/packed.h"
 #include "core/range.h"
 #include "core/used.h"
 
@@ -49,6 +51,9 @@ TEST(CoreRange, KnowsPowersOfTwoAndAlignment) {
 
 class CoreChain : public testing::Test {
  protected:
+  void begin(airlock_chain_rules rules, std::uint32_t head = 0) {
+    airlock_chain_begin(&chain_, rules, head);
+  }
   airlock_verdict step(std::uint32_t length, unsigned flags, std::uint16_t next = 0) {
     const airlock_descriptor descriptor{.address = 0x1000,
                                         .length = length,
@@ -57,18 +62,29 @@ class CoreChain : public testing::Test {
     return airlock_chain_step(&chain_, &descriptor);
   }
 
-  airlock_chain chain_{
-      .queue_size = 4, .count = 0, .readable_bytes = 0, .writable_bytes = 0, .writing = false};
+  static constexpr airlock_chain_rules kSplit{.queue_size = 4, .packed = false, .indirect = false};
+  static constexpr airlock_chain_rules kSplitIndirect{
+      .queue_size = 4, .packed = false, .indirect = true};
+  static constexpr airlock_chain_rules kPacked{.queue_size = 3, .packed = true, .indirect = false};
+  static constexpr airlock_chain_rules kPackedIndirect{
+      .queue_size = 3, .packed = true, .indirect = true};
+  airlock_chain chain_{};
+
+  void SetUp() override { begin(kSplit); }
 };
 
 // VIRTIO 1.3, 2.7.4.2: readable first, then writable.
 TEST_F(CoreChain, TakesReadableThenWritable) {
   EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT, 1), AIRLOCK_OK);
+  EXPECT_EQ(chain_.index, 1U);
   EXPECT_EQ(step(512, AIRLOCK_DESC_NEXT | AIRLOCK_DESC_WRITE, 2), AIRLOCK_OK);
+  EXPECT_TRUE(chain_.more);
   EXPECT_EQ(step(1, AIRLOCK_DESC_WRITE), AIRLOCK_OK);
+  EXPECT_FALSE(chain_.more);
   EXPECT_EQ(chain_.readable_bytes, 16U);
   EXPECT_EQ(chain_.writable_bytes, 513U);
   EXPECT_EQ(chain_.count, 3U);
+  EXPECT_EQ(chain_.ring_count, 3U);
 }
 
 TEST_F(CoreChain, RefusesReadableAfterWritable) {
@@ -87,7 +103,11 @@ TEST_F(CoreChain, RefusesMoreDescriptorsThanTheQueueHas) {
 TEST_F(CoreChain, RefusesUnknownFlagsAndIndirectThatWasNotNegotiated) {
   EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_FLAGS);
   EXPECT_EQ(step(16, 8), AIRLOCK_BAD_FLAGS);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_AVAIL), AIRLOCK_BAD_FLAGS);
   EXPECT_EQ(step(16, 0), AIRLOCK_OK);
+  begin(kPacked);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_FLAGS);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_AVAIL | AIRLOCK_DESC_USED), AIRLOCK_OK);
 }
 
 TEST_F(CoreChain, RefusesNextOutsideTheTableOnlyWhereItIsUsed) {
@@ -101,6 +121,113 @@ TEST_F(CoreChain, RefusesEmptyBuffersAndSumsOver32Bits) {
   EXPECT_EQ(step(0, 0), AIRLOCK_BAD_LENGTH);
   EXPECT_EQ(step(0xffffffff, AIRLOCK_DESC_NEXT, 1), AIRLOCK_OK);
   EXPECT_EQ(step(1, AIRLOCK_DESC_WRITE), AIRLOCK_CHAIN_TOO_BIG);
+}
+
+// VIRTIO 1.3, 2.7.5.3.2: plain descriptors may come before the one that names the table, and its
+// WRITE flag means nothing.
+TEST_F(CoreChain, GoesOnInAnIndirectTable) {
+  begin(kSplitIndirect, 2);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT, 1), AIRLOCK_OK);
+  EXPECT_EQ(step(32, AIRLOCK_DESC_INDIRECT | AIRLOCK_DESC_WRITE, 9), AIRLOCK_OK);
+  EXPECT_TRUE(chain_.in_table);
+  EXPECT_FALSE(chain_.writing);
+  EXPECT_EQ(chain_.table_address, 0x1000U);
+  EXPECT_EQ(chain_.table_entries, 2U);
+  EXPECT_EQ(chain_.index, 0U);
+  EXPECT_EQ(step(8, AIRLOCK_DESC_NEXT, 2), AIRLOCK_BAD_INDEX);
+  EXPECT_EQ(step(8, AIRLOCK_DESC_NEXT, 1), AIRLOCK_OK);
+  EXPECT_EQ(step(8, AIRLOCK_DESC_WRITE), AIRLOCK_OK);
+  EXPECT_FALSE(chain_.more);
+  EXPECT_EQ(chain_.ring_count, 2U);
+  EXPECT_EQ(chain_.count, 3U);
+}
+
+// VIRTIO 1.3, 2.7.5.3.1.
+TEST_F(CoreChain, RefusesTablesThatAreNestedChainedOrOfABadLength) {
+  begin(kSplitIndirect);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT | AIRLOCK_DESC_NEXT, 1), AIRLOCK_BAD_FLAGS);
+  EXPECT_EQ(step(0, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_LENGTH);
+  EXPECT_EQ(step(15, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_LENGTH);
+  EXPECT_EQ(step(24, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_LENGTH);
+  EXPECT_EQ(step(5 * 16, AIRLOCK_DESC_INDIRECT), AIRLOCK_CHAIN_TOO_LONG);
+  EXPECT_EQ(step(0xfffffff0, AIRLOCK_DESC_INDIRECT), AIRLOCK_CHAIN_TOO_LONG);
+  EXPECT_EQ(step(4 * 16, AIRLOCK_DESC_INDIRECT), AIRLOCK_OK);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_FLAGS);
+}
+
+// A loop inside the table ends as one in the ring does.
+TEST_F(CoreChain, RefusesALoopInATable) {
+  begin(kSplitIndirect);
+  EXPECT_EQ(step(2 * 16, AIRLOCK_DESC_INDIRECT), AIRLOCK_OK);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(step(1, AIRLOCK_DESC_NEXT, 0), AIRLOCK_OK);
+  EXPECT_EQ(step(1, 0), AIRLOCK_CHAIN_TOO_LONG);
+}
+
+// VIRTIO 1.3, 2.8.5, 2.8.6: descriptors of a packed chain stand behind each other, and the ring
+// goes round.
+TEST_F(CoreChain, GoesRoundThePackedRing) {
+  begin(kPacked, 2);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT | AIRLOCK_DESC_AVAIL, 77), AIRLOCK_OK);
+  EXPECT_EQ(chain_.index, 0U);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_WRITE | AIRLOCK_DESC_NEXT, 77), AIRLOCK_OK);
+  EXPECT_EQ(chain_.index, 1U);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_WRITE | AIRLOCK_DESC_NEXT, 77), AIRLOCK_OK);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_WRITE, 77), AIRLOCK_CHAIN_TOO_LONG);
+}
+
+// VIRTIO 1.3, 2.8.7: a packed table is used whole, and only WRITE means something in it.
+TEST_F(CoreChain, TakesAllOfAPackedTable) {
+  begin(kPackedIndirect, 1);
+  EXPECT_EQ(step(2 * 16, AIRLOCK_DESC_INDIRECT | AIRLOCK_DESC_AVAIL, 77), AIRLOCK_OK);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT, 0xffff), AIRLOCK_OK);
+  EXPECT_TRUE(chain_.more);
+  EXPECT_EQ(step(16, 0xffff, 0), AIRLOCK_OK);
+  EXPECT_FALSE(chain_.more);
+  EXPECT_EQ(chain_.ring_count, 1U);
+  EXPECT_EQ(chain_.readable_bytes, 16U);
+  EXPECT_EQ(chain_.writable_bytes, 16U);
+}
+
+// VIRTIO 1.3, 2.7.7.2, 2.7.10: entry number `event` is among those that were added.
+TEST(CoreEvent, IsNeededWhenItsEntryWasPassed) {
+  EXPECT_TRUE(airlock_need_event(5, 6, 5));
+  EXPECT_FALSE(airlock_need_event(6, 6, 5));
+  EXPECT_FALSE(airlock_need_event(4, 6, 5));
+  EXPECT_TRUE(airlock_need_event(0xffff, 2, 0xfffe));
+  EXPECT_FALSE(airlock_need_event(2, 2, 0xfffe));
+}
+
+// VIRTIO 1.3, 2.8.10: against a model that counts entries since ever.
+TEST(CoreEvent, OfAPackedRingAgreesWithCountingEntries) {
+  constexpr std::uint32_t kSize = 5;
+  for (std::uint32_t now = 2 * kSize; now < 6 * kSize; ++now) {
+    const bool wrap = (now / kSize) % 2 == 0;
+    for (std::uint16_t moved = 1; moved <= kSize; ++moved) {
+      // The other side can have seen at most one lap back from where we stand.
+      for (std::uint32_t event = now - kSize; event < now + kSize; ++event) {
+        const bool lap = (event / kSize) % 2 == 0;
+        if (event / kSize + 1 < now / kSize || event / kSize > now / kSize) continue;
+        const auto wire = static_cast<std::uint16_t>(event % kSize | (lap ? 0x8000U : 0U));
+        EXPECT_EQ(airlock_need_event_packed(wire, static_cast<std::uint16_t>(now % kSize), wrap,
+                                            moved, kSize),
+                  event < now && event + moved >= now)
+            << now << ' ' << moved << ' ' << event;
+      }
+    }
+  }
+}
+
+// VIRTIO 1.3, 2.8.1.
+TEST(CorePacked, FlagsSayWhoseADescriptorIs) {
+  for (const bool wrap : {false, true}) {
+    EXPECT_TRUE(airlock_packed_is_available(airlock_packed_available_flags(wrap), wrap));
+    EXPECT_FALSE(airlock_packed_is_available(airlock_packed_available_flags(wrap), !wrap));
+    EXPECT_FALSE(airlock_packed_is_available(airlock_packed_used_flags(wrap), wrap));
+    EXPECT_TRUE(airlock_packed_is_used(airlock_packed_used_flags(wrap), wrap));
+    EXPECT_FALSE(airlock_packed_is_used(airlock_packed_used_flags(wrap), !wrap));
+    EXPECT_FALSE(airlock_packed_is_used(airlock_packed_available_flags(wrap), wrap));
+  }
 }
 
 // HD-4, and VIRTIO 1.3, 2.7.6 for the available ring.

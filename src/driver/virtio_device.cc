@@ -151,7 +151,7 @@ Result<std::unique_ptr<Queue>> VirtioDevice::set_up_queue(std::uint16_t index,
   if (TRY(common_.queue_enable()) != 0) return malformed(offsetof(Cfg, queue_enable), index);
   const ring::QueueSize size = TRY(agree_on_size(index, max_size));
   const Register notify = TRY(notify_register(index));
-  const ring::SplitLayout layout(size);
+  const ring::Layout layout(size);
   auto memory = TRY(pool_->allocate_coherent(layout.block_bytes(), pool::kPageBytes));
   auto ring = TRY(ring::SplitDriverQueue::create({.queue = index,
                                                   .size = size,

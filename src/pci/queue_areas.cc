@@ -6,7 +6,6 @@
 
 #include "core/range.h"
 #include "ring/layout.h"
-#include "spec/virtio.h"
 
 namespace airlock::pci {
 
@@ -14,66 +13,36 @@ namespace {
 
 struct Area {
   window::DriverAddress address{};
-  std::uint64_t bytes = 0;
-  std::uint64_t alignment = 1;
+  ring::AreaShape shape;
   const char* name = "";
   window::Access access = window::Access::kRead;
 };
-using Areas = std::array<Area, 3>;
 
-Areas split_areas(const QueueSetup& queue, ring::QueueSize size) {
-  using Layout = ring::SplitLayout;
-  const Layout layout(size);
-  return {{
-      {.address = queue.descriptor_area,
-       .bytes = layout.descriptors_bytes(),
-       .alignment = Layout::kDescriptorsAlignment,
-       .name = "descriptor area"},
-      {.address = queue.driver_area,
-       .bytes = layout.driver_bytes(),
-       .alignment = Layout::kDriverAlignment,
-       .name = "driver area"},
-      {.address = queue.device_area,
-       .bytes = layout.device_bytes(),
-       .alignment = Layout::kDeviceAlignment,
-       .name = "device area",
-       .access = window::Access::kWrite},
-  }};
-}
-
-// VIRTIO 1.3, 2.8: the ring of 16-byte descriptors, and two event suppression structures.
-Areas packed_areas(const QueueSetup& queue) {
-  constexpr std::uint64_t kDescriptorBytes = 16;
-  constexpr std::uint64_t kEventBytes = 4;
-  return {{
-      {.address = queue.descriptor_area,
-       .bytes = queue.size * kDescriptorBytes,
-       .alignment = kDescriptorBytes,
-       .name = "descriptor area",
-       .access = window::Access::kWrite},
-      {.address = queue.driver_area,
-       .bytes = kEventBytes,
-       .alignment = kEventBytes,
-       .name = "driver area"},
-      {.address = queue.device_area,
-       .bytes = kEventBytes,
-       .alignment = kEventBytes,
-       .name = "device area",
-       .access = window::Access::kWrite},
-  }};
+std::array<Area, 3> areas_of(const QueueSetup& queue, const ring::Layout& layout, bool packed) {
+  // A packed ring is written by both sides.
+  const auto ring_access = packed ? window::Access::kWrite : window::Access::kRead;
+  return {{{.address = queue.descriptor_area,
+            .shape = layout.descriptors(),
+            .name = "descriptor area",
+            .access = ring_access},
+           {.address = queue.driver_area, .shape = layout.driver(), .name = "driver area"},
+           {.address = queue.device_area,
+            .shape = layout.device(),
+            .name = "device area",
+            .access = window::Access::kWrite}}};
 }
 
 std::optional<QueueFault> check_area(const QueueSetup& queue, const Area& area,
                                      const window::Window& window) {
   const std::uint64_t address = std::to_underlying(area.address);
-  if (!airlock_is_aligned(address, area.alignment)) {
+  if (!airlock_is_aligned(address, area.shape.alignment)) {
     return QueueFault{.error = {.code = Errc::kNotAligned,
                                 .queue = queue.index,
-                                .detail = static_cast<std::uint32_t>(area.alignment),
+                                .detail = static_cast<std::uint32_t>(area.shape.alignment),
                                 .address = address},
                       .what = area.name};
   }
-  if (const auto span = window.translate(area.address, area.bytes, area.access); !span) {
+  if (const auto span = window.translate(area.address, area.shape.bytes, area.access); !span) {
     QueueFault fault{.error = span.error(), .what = area.name};
     fault.error.queue = queue.index;
     return fault;
@@ -85,14 +54,15 @@ std::optional<QueueFault> check_area(const QueueSetup& queue, const Area& area,
 
 std::optional<QueueFault> check_queue(const QueueSetup& queue, std::uint16_t size_max,
                                       const Negotiated& negotiated, const window::Window& window) {
-  const bool packed = negotiated.has(spec::VIRTIO_F_RING_PACKED);
-  const auto size = ring::QueueSize::from(queue.size);
-  if (queue.size == 0 || queue.size > size_max || (!packed && !size)) {
+  const ring::Format format = ring::Features::from(negotiated.features).format;
+  const auto size = ring::QueueSize::from(queue.size, format);
+  if (!size || queue.size > size_max) {
     return QueueFault{
         .error = {.code = Errc::kBadQueueSize, .queue = queue.index, .detail = queue.size},
         .what = "queue_size"};
   }
-  for (const Area& area : packed ? packed_areas(queue) : split_areas(queue, *size)) {
+  const ring::Layout layout(*size, format);
+  for (const Area& area : areas_of(queue, layout, format == ring::Format::kPacked)) {
     if (const auto fault = check_area(queue, area, window)) return fault;
   }
   return std::nullopt;

@@ -9,14 +9,16 @@
 
 namespace airlock::ring {
 
-/// Names a chain that a device took from a queue and has not returned. Checked: below the queue
-/// size, and in flight once.
+/// Names a chain that a device took from a queue and has not returned: a private name, below the
+/// queue size, and in flight once. (In a split ring it is the chain's head; a packed ring's buffer
+/// ids are the driver's, and any 16 bits.)
 enum class Head : std::uint16_t {};
 
 /// A descriptor chain that a device queue took and checked: a value, private to the device.
 ///
 /// What it proves, so that nobody needs to look again:
-///  - it ended, after no more descriptors than the queue has; every index was below the queue size;
+///  - it ended, after no more buffers than the queue has entries; every index was below the entries
+///    of its table, and of indirect tables there was one at most;
 ///  - every flag was known and negotiated;
 ///  - device-readable buffers come before device-writable ones;
 ///  - no buffer is empty, and the lengths of all add up to less than 2^32;
@@ -79,6 +81,8 @@ class Chain {
 
  private:
   friend class ChainWalk;
+  friend class SplitDeviceQueue;   // these two give it
+  friend class PackedDeviceQueue;  // its head
 
   std::vector<window::SharedSpan> spans_;  // readable ones first
   std::size_t readable_count_ = 0;

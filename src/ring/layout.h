@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How large the three areas of a split queue are, how they must be aligned, and where they lie.
+// How large the three areas of a queue are, how they must be aligned, and where they lie.
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
+#include "core/descriptor.h"
+#include "ring/features.h"
 #include "ring/queue_size.h"
+#include "spec/virtio_ring.h"
 #include "window/address.h"
 
 namespace airlock::ring {
@@ -29,33 +32,45 @@ struct AreaOffsets {
   friend bool operator==(const AreaOffsets&, const AreaOffsets&) = default;
 };
 
-/// Sizes of a split queue's areas, in bytes. VIRTIO 1.3, 2.7, table of sizes and alignments.
-class SplitLayout {
+/// What an area needs, in bytes.
+struct AreaShape {
+  std::uint64_t bytes = 0;
+  std::uint64_t alignment = 1;
+};
+
+/// Sizes and alignments of a queue's areas, and how a driver puts them into one block.
+/// VIRTIO 1.3, 2.7 and 2.8.10.1, tables of sizes and alignments.
+class Layout {
  public:
-  static constexpr std::uint64_t kDescriptorsAlignment = 16;
-  static constexpr std::uint64_t kDriverAlignment = 2;
-  static constexpr std::uint64_t kDeviceAlignment = 4;
+  constexpr explicit Layout(QueueSize size, Format format = Format::kSplit)
+      : slots_(size.value()), packed_(format == Format::kPacked) {}
 
-  constexpr explicit SplitLayout(QueueSize size) : slots_(size.value()) {}
-
-  [[nodiscard]] constexpr std::uint64_t descriptors_bytes() const {
-    return slots_ * sizeof(spec::VirtqDesc);
+  /// Descriptor table, or packed descriptor ring.
+  [[nodiscard]] constexpr AreaShape descriptors() const {
+    return {.bytes = slots_ * AIRLOCK_DESC_BYTES, .alignment = 16};
   }
-  /// With the two bytes of used_event, there or not: the table counts them always.
-  [[nodiscard]] constexpr std::uint64_t driver_bytes() const {
-    return sizeof(spec::VirtqAvailHeader) + slots_ * sizeof(Le16) + sizeof(Le16);
+  /// Available ring, with the two bytes of used_event, there or not: the table counts them always.
+  /// Packed: the driver's event suppression structure.
+  [[nodiscard]] constexpr AreaShape driver() const {
+    if (packed_) return {.bytes = sizeof(spec::PvirtqEventSuppress), .alignment = 4};
+    return {.bytes = sizeof(spec::VirtqAvailHeader) + slots_ * sizeof(Le16) + sizeof(Le16),
+            .alignment = 2};
   }
-  /// With the two bytes of avail_event.
-  [[nodiscard]] constexpr std::uint64_t device_bytes() const {
-    return sizeof(spec::VirtqUsedHeader) + slots_ * sizeof(spec::VirtqUsedElem) + sizeof(Le16);
+  /// Used ring, with the two bytes of avail_event. Packed: the device's event suppression
+  /// structure.
+  [[nodiscard]] constexpr AreaShape device() const {
+    if (packed_) return {.bytes = sizeof(spec::PvirtqEventSuppress), .alignment = 4};
+    return {.bytes =
+                sizeof(spec::VirtqUsedHeader) + slots_ * sizeof(spec::VirtqUsedElem) + sizeof(Le16),
+            .alignment = 4};
   }
 
   /// What a driver allocates to have all three in one block, aligned to kBlockAlignment.
   [[nodiscard]] constexpr std::uint64_t block_bytes() const {
-    return device_start() + device_bytes();
+    return device_start() + device().bytes;
   }
   /// A cache line: no area of the block shares one with another, so driver and device don't write
-  /// to the same line.
+  /// to the same line but where the format makes them.
   static constexpr std::uint64_t kBlockAlignment = 64;
   /// Where the areas lie in a block that starts at `block`. The caller's block is in the region:
   /// no sum wraps.
@@ -71,13 +86,27 @@ class SplitLayout {
     return (bytes + kBlockAlignment - 1) & ~(kBlockAlignment - 1);
   }
   [[nodiscard]] constexpr std::uint64_t driver_start() const {
-    return line_up(descriptors_bytes());
+    return line_up(descriptors().bytes);
   }
   [[nodiscard]] constexpr std::uint64_t device_start() const {
-    return driver_start() + line_up(driver_bytes());
+    return driver_start() + line_up(driver().bytes);
   }
 
   std::uint64_t slots_;
+  bool packed_;
+};
+
+/// Memory of the region for indirect tables, one for each slot of a driver's queue. Written by the
+/// driver only, and never read back (HD-8).
+struct IndirectTables {
+  window::RegionOffset start{};  // aligned to kAlignment
+  std::uint16_t entries = 0;     // descriptors of each table; 0: there are none
+
+  static constexpr std::uint64_t kAlignment = 64;
+  /// Of the tables of all slots.
+  static constexpr std::uint64_t bytes(QueueSize size, std::uint16_t entries) {
+    return std::uint64_t{size.value()} * entries * AIRLOCK_DESC_BYTES;
+  }
 };
 
 /// A queue as a driver described it to a device: claims, until DeviceQueue::create checked them.
@@ -85,14 +114,17 @@ struct QueueConfig {
   std::uint16_t queue = 0;  // its number, for errors
   QueueSize size;
   QueueAreas areas;
+  Features features{};
 };
 
 /// A queue as its driver lays it out.
 struct DriverQueueConfig {
   std::uint16_t queue = 0;  // its number, for errors
   QueueSize size;
-  AreaOffsets areas;            // allocated by the caller, of SplitLayout's sizes
+  AreaOffsets areas;            // allocated by the caller, of Layout's sizes
   window::Publisher publisher;  // how offsets become the addresses that the device reads
+  Features features{};
+  IndirectTables tables{};  // allocated by the caller; not used without Features::indirect
 };
 
 }  // namespace airlock::ring

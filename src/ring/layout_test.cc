@@ -41,6 +41,17 @@ TEST(QueueSize, RefusesEverythingElse) {
   }
 }
 
+// VIRTIO 1.3, 2.8.10.1: a packed ring may have any number of slots up to 32768.
+TEST(QueueSize, OfAPackedRingIsAnyUpTo32768) {
+  for (const std::uint32_t size : {1U, 3U, 255U, 32768U}) {
+    EXPECT_EQ(MUST(QueueSize::from(size, Format::kPacked)).value(), size);
+  }
+  for (const std::uint32_t size : {0U, 32769U, ~0U}) {
+    EXPECT_EQ(QueueSize::from(size, Format::kPacked).error(),
+              (Error{.code = Errc::kBadQueueSize, .detail = size}));
+  }
+}
+
 TEST(RingIndex, WrapsAt65536AndSlotsAtTheQueueSize) {
   const QueueSize size = MUST(QueueSize::from(8));
   RingIndex index(65535);
@@ -53,26 +64,37 @@ TEST(RingIndex, WrapsAt65536AndSlotsAtTheQueueSize) {
 }
 
 // VIRTIO 1.3, 2.7: 16 * n, 6 + 2 * n, 6 + 8 * n.
-TEST(SplitLayout, HasTheSizesOfTheTable) {
+TEST(Layout, HasTheSizesOfTheSplitTable) {
   for (const std::uint32_t n : {1U, 2U, 256U, 32768U}) {
-    const SplitLayout layout(MUST(QueueSize::from(n)));
-    EXPECT_EQ(layout.descriptors_bytes(), 16U * n);
-    EXPECT_EQ(layout.driver_bytes(), 6U + 2U * n);
-    EXPECT_EQ(layout.device_bytes(), 6U + 8U * n);
+    const Layout layout(MUST(QueueSize::from(n)));
+    EXPECT_EQ(layout.descriptors().bytes, 16U * n);
+    EXPECT_EQ(layout.driver().bytes, 6U + 2U * n);
+    EXPECT_EQ(layout.device().bytes, 6U + 8U * n);
   }
 }
 
-TEST(SplitLayout, BlockHoldsThreeAlignedAreasThatShareNoCacheLine) {
+// VIRTIO 1.3, 2.8.10.1: 16 * n, 4, 4.
+TEST(Layout, HasTheSizesOfThePackedTable) {
+  for (const std::uint32_t n : {1U, 3U, 32768U}) {
+    const Layout layout(MUST(QueueSize::from(n, Format::kPacked)), Format::kPacked);
+    EXPECT_EQ(layout.descriptors().bytes, 16U * n);
+    EXPECT_EQ(layout.driver().bytes, 4U);
+    EXPECT_EQ(layout.device().bytes, 4U);
+    EXPECT_EQ(layout.driver().alignment, 4U);
+  }
+}
+
+TEST(Layout, BlockHoldsThreeAlignedAreasThatShareNoCacheLine) {
   for (std::uint32_t n = 1; n <= 32768; n *= 2) {
-    const SplitLayout layout(MUST(QueueSize::from(n)));
+    const Layout layout(MUST(QueueSize::from(n)));
     const AreaOffsets areas = layout.block_at(window::RegionOffset{8192});
     const auto descriptors = std::to_underlying(areas.descriptors);
     const auto driver = std::to_underlying(areas.driver);
     const auto device = std::to_underlying(areas.device);
     EXPECT_EQ(descriptors, 8192U);
-    EXPECT_GE(driver, descriptors + layout.descriptors_bytes());
-    EXPECT_GE(device / 64, (driver + layout.driver_bytes() - 1) / 64 + 1);
-    EXPECT_EQ(device + layout.device_bytes(), 8192U + layout.block_bytes());
+    EXPECT_GE(driver, descriptors + layout.descriptors().bytes);
+    EXPECT_GE(device / 64, (driver + layout.driver().bytes - 1) / 64 + 1);
+    EXPECT_EQ(device + layout.device().bytes, 8192U + layout.block_bytes());
     EXPECT_EQ((descriptors | driver | device) % 64, 0U);
   }
 }

@@ -11,18 +11,23 @@
 
 namespace airlock::ring {
 
-/// Slots of a split ring: a power of two, 1 to 32768. VIRTIO 1.3, 2.7.
+/// The two layouts of a virtqueue. VIRTIO 1.3, 2.7 and 2.8.
+enum class Format : std::uint8_t { kSplit, kPacked };
+
+/// Slots of a ring: 1 to 32768, and of a split one a power of two. VIRTIO 1.3, 2.7, 2.8.10.1.
 class QueueSize {
  public:
   /// Errors: kBadQueueSize, with `slots` as the detail.
-  static constexpr Result<QueueSize> from(std::uint32_t slots) {
-    if (!std::has_single_bit(slots) || slots > spec::VIRTQ_SIZE_MAX) {
+  static constexpr Result<QueueSize> from(std::uint32_t slots, Format format = Format::kSplit) {
+    const bool fits = format == Format::kPacked || std::has_single_bit(slots);
+    if (slots == 0 || slots > spec::VIRTQ_SIZE_MAX || !fits) {
       return fail({.code = Errc::kBadQueueSize, .detail = slots});
     }
     return QueueSize(slots);
   }
 
   [[nodiscard]] constexpr std::uint32_t value() const { return slots_; }
+  /// Of a split ring only.
   [[nodiscard]] constexpr std::uint16_t mask() const {
     return static_cast<std::uint16_t>(slots_ - 1);
   }
@@ -34,7 +39,8 @@ class QueueSize {
   std::uint32_t slots_;
 };
 
-/// A ring index: free-running, modulo 2^16. It has a distance and a successor, and no order.
+/// An index of a split ring: free-running, modulo 2^16. It has a distance and a successor, and no
+/// order.
 class RingIndex {
  public:
   constexpr RingIndex() = default;

@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "core/descriptor.h"
+#include "ring/descriptor_bits.h"
 #include "ring/queue_size.h"
 #include "shm/shared_bytes.h"
 #include "spec/virtio_ring.h"
@@ -28,10 +28,7 @@ class DescriptorReader {
     const std::uint64_t at = std::uint64_t{index} * sizeof(spec::VirtqDesc);
     const std::uint64_t address = bytes_.load_relaxed<Le64>(at).get();
     const std::uint64_t rest = bytes_.load_relaxed<Le64>(at + 8).get();
-    return {.address = address,
-            .length = static_cast<std::uint32_t>(rest),
-            .flags = static_cast<std::uint16_t>(rest >> 32),
-            .next = static_cast<std::uint16_t>(rest >> 48)};
+    return decode_descriptor(address, rest, Format::kSplit);
   }
 
  private:
@@ -46,9 +43,7 @@ class DescriptorWriter {
   void put(std::uint32_t index, const airlock_descriptor& descriptor) const {
     const std::uint64_t at = std::uint64_t{index} * sizeof(spec::VirtqDesc);
     bytes_.store_relaxed<Le64>(at, Le64(descriptor.address));
-    bytes_.store_relaxed<Le64>(at + 8,
-                               Le64(descriptor.length | std::uint64_t{descriptor.flags} << 32 |
-                                    std::uint64_t{descriptor.next} << 48));
+    bytes_.store_relaxed<Le64>(at + 8, Le64(encode_descriptor_rest(descriptor, Format::kSplit)));
   }
 
  private:

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ring/chain.h"
+#include "ring/chain_walk.h"
 #include "ring/layout.h"
 #include "ring/split_areas.h"
 #include "window/window.h"
@@ -69,8 +70,8 @@ class SplitDeviceQueue {
   [[nodiscard]] std::uint32_t in_flight() const { return in_flight_; }
   /// Why the queue is broken, if it is.
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
-  [[nodiscard]] std::uint16_t queue() const { return queue_; }
-  [[nodiscard]] QueueSize size() const { return size_; }
+  [[nodiscard]] std::uint16_t queue() const { return config_.queue; }
+  [[nodiscard]] QueueSize size() const { return config_.size; }
 
  private:
   /// What we know of each head; nothing of it is ever read back from the ring.
@@ -88,13 +89,12 @@ class SplitDeviceQueue {
   SplitDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views);
   std::unexpected<Error> break_with(Error error);
   [[nodiscard]] Result<std::uint16_t> next_head() const;
-  [[nodiscard]] Result<void> walk(std::uint16_t head, Chain& target) const;
+  [[nodiscard]] Result<void> walk(std::uint16_t head, Chain& target);
 
-  std::uint16_t queue_;
-  QueueSize size_;
-  QueueAreas areas_;
+  QueueConfig config_;
   const window::Window* window_;
   Views views_;
+  ChainWalk walk_;
   std::vector<Record> records_;  // by head
   RingIndex next_avail_;         // the next entry that we take
   RingIndex seen_avail_;         // avail.idx as last read and checked

@@ -94,7 +94,7 @@ TEST_P(SplitDeviceQueueTest, RefusesMisalignedAreas) {
 
 // GEN-DR2, DMB-D6, DMB-D8: all three areas lie in the region, whole.
 TEST_P(SplitDeviceQueueTest, RefusesAreasOutsideTheRegion) {
-  const SplitLayout layout(driver_.size());
+  const Layout layout(driver_.size());
   const auto at_end = [&](std::uint64_t bytes) {
     return window::DriverAddress{outside() - ((bytes + 15) & ~std::uint64_t{15})};
   };
@@ -102,18 +102,18 @@ TEST_P(SplitDeviceQueueTest, RefusesAreasOutsideTheRegion) {
     return window::DriverAddress{std::to_underlying(at_end(bytes)) + 16};
   };
   QueueAreas areas = driver_.config().areas;
-  areas.descriptors = at_end(layout.descriptors_bytes());
-  areas.driver = at_end(layout.driver_bytes());
-  areas.device = at_end(layout.device_bytes());
+  areas.descriptors = at_end(layout.descriptors().bytes);
+  areas.driver = at_end(layout.driver().bytes);
+  areas.device = at_end(layout.device().bytes);
   EXPECT_EQ(refused(areas), Errc::kSystem);
   const QueueAreas good = areas;
-  areas.descriptors = beyond(layout.descriptors_bytes());
+  areas.descriptors = beyond(layout.descriptors().bytes);
   EXPECT_EQ(refused(areas), Errc::kAddressOutside);
   areas = good;
-  areas.driver = beyond(layout.driver_bytes());
+  areas.driver = beyond(layout.driver().bytes);
   EXPECT_EQ(refused(areas), Errc::kAddressOutside);
   areas = good;
-  areas.device = beyond(layout.device_bytes());
+  areas.device = beyond(layout.device().bytes);
   EXPECT_EQ(refused(areas), Errc::kAddressOutside);
   areas = good;
   areas.device = window::DriverAddress{0};

@@ -2,76 +2,24 @@
 #include "ring/split_driver_queue.h"
 
 #include <array>
-#include <bit>
 #include <limits>
 #include <utility>
 
-#include "base/checked.h"
 #include "core/range.h"
 #include "core/used.h"
+#include "ring/areas.h"
 #include "ring/barrier.h"
 #include "ring/verdict.h"
 
 namespace airlock::ring {
 
-namespace {
-
-struct Area {
-  window::RegionOffset offset{};
-  std::uint64_t bytes = 0;
-  std::uint64_t alignment = 1;
-};
-
-// A device takes offset 0 for "not programmed", so nothing may lie there. DMB-DR3.
-bool is_reserved(window::RegionOffset offset, window::AddressMode mode) {
-  return mode == window::AddressMode::kOffset && std::to_underlying(offset) == 0;
-}
-
-// The memory of one area, zeroed.
-Result<shm::SharedBytes> open_area(const Area& area, const DriverQueueConfig& config,
-                                   const shm::SharedBytes& region) {
-  const std::uint64_t offset = std::to_underlying(area.offset);
-  const auto address = std::to_underlying(config.publisher.publish(area.offset));
-  const auto bytes = region.slice(offset, area.bytes);
-  if (!bytes || is_reserved(area.offset, config.publisher.mode)) {
-    return fail({.code = Errc::kOutOfRange,
-                 .queue = config.queue,
-                 .detail = static_cast<std::uint32_t>(area.bytes),
-                 .address = offset});
-  }
-  const auto memory = std::bit_cast<std::uintptr_t>(bytes->in_place().data());
-  if (!airlock_is_aligned(address | memory, area.alignment)) {
-    return fail({.code = Errc::kNotAligned,
-                 .queue = config.queue,
-                 .detail = static_cast<std::uint32_t>(area.alignment),
-                 .address = offset});
-  }
-  bytes->fill_zero(0, area.bytes);
-  return *bytes;
-}
-
-}  // namespace
-
 Result<SplitDriverQueue> SplitDriverQueue::create(const DriverQueueConfig& config,
                                                   const shm::SharedBytes& region) {
-  const SplitLayout layout(config.size);
-  const shm::SharedBytes descriptors =
-      TRY(open_area({.offset = config.areas.descriptors,
-                     .bytes = layout.descriptors_bytes(),
-                     .alignment = SplitLayout::kDescriptorsAlignment},
-                    config, region));
-  const shm::SharedBytes driver = TRY(open_area({.offset = config.areas.driver,
-                                                 .bytes = layout.driver_bytes(),
-                                                 .alignment = SplitLayout::kDriverAlignment},
-                                                config, region));
-  const shm::SharedBytes device = TRY(open_area({.offset = config.areas.device,
-                                                 .bytes = layout.device_bytes(),
-                                                 .alignment = SplitLayout::kDeviceAlignment},
-                                                config, region));
+  const AreaBytes areas = TRY(open_driver_areas(config, region));
   return SplitDriverQueue(config, region.size(),
-                          {.descriptors = DescriptorWriter(descriptors),
-                           .avail = AvailWriter(driver),
-                           .used = UsedReader(device)});
+                          {.descriptors = DescriptorWriter(areas.descriptors),
+                           .avail = AvailWriter(areas.driver),
+                           .used = UsedReader(areas.device)});
 }
 
 SplitDriverQueue::SplitDriverQueue(const DriverQueueConfig& config, std::uint64_t region_bytes,

@@ -75,8 +75,15 @@ class SplitDriverQueue {
   /// HD-23.
   [[nodiscard]] std::optional<Outstanding> take_outstanding();
 
-  /// Descriptors that submit() may use now, one a buffer.
+  /// Slots that a request of `buffers` buffers takes: one with an indirect table, else one each.
+  [[nodiscard]] std::uint32_t slots_for(std::uint32_t buffers) const { return buffers; }
+  /// Slots that submit() may use now.
   [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
+  /// What a notification says where VIRTIO_F_NOTIFICATION_DATA was negotiated: the queue's number
+  /// in bits 0 to 15, the next available index above. VIRTIO 1.3, 2.7.23, 4.1.5.2.
+  [[nodiscard]] std::uint32_t notification_data() const {
+    return config_.queue | std::uint32_t{next_avail_.value()} << 16;
+  }
   /// Requests submitted and neither completed nor taken.
   [[nodiscard]] std::uint32_t outstanding() const { return outstanding_; }
   /// Why the queue is broken, if it is: the first violation, or kQueueBroken after abandon().

@@ -33,7 +33,7 @@ class Machine {
   explicit Machine(FuzzedDataProvider& data)
       : data_(data),
         size_(MUST(QueueSize::from(1U << data.ConsumeIntegralInRange(0, 6)))),
-        areas_(SplitLayout(size_).block_at(window::RegionOffset{4096})),
+        areas_(Layout(size_).block_at(window::RegionOffset{4096})),
         queue_(MUST(SplitDriverQueue::create(
             {.size = size_, .areas = areas_, .publisher = region().publisher()},
             region().bytes()))),

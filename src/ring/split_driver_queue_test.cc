@@ -80,7 +80,7 @@ class SplitDriverQueueTest : public ::testing::TestWithParam<window::AddressMode
 
   testing::TestRegion region_{{.mode = GetParam()}};
   QueueSize size_ = MUST(QueueSize::from(kSlots));
-  SplitLayout layout_{size_};
+  Layout layout_{size_};
   AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
   RegionOffset data_ = region_.allocate(65536);
   SplitDriverQueue queue_ = MUST(SplitDriverQueue::create(config(), region_.bytes()));
@@ -130,7 +130,7 @@ TEST_P(SplitDriverQueueTest, RefusesAreasOutsideTheRegionOrMisaligned) {
   areas.device = RegionOffset{std::to_underlying(areas_.device) + 2};
   EXPECT_EQ(refused(areas), Errc::kNotAligned);
   areas = areas_;
-  areas.device = RegionOffset{region_.bytes().size() - layout_.device_bytes() + 2};
+  areas.device = RegionOffset{region_.bytes().size() - layout_.device().bytes + 2};
   EXPECT_EQ(refused(areas), Errc::kOutOfRange);
   areas.device = RegionOffset{~std::uint64_t{0} - 3};
   EXPECT_EQ(refused(areas), Errc::kOutOfRange);
@@ -143,11 +143,11 @@ TEST(SplitDriverQueueOffset, RefusesOffsetZeroInOffsetModeOnly) {
     testing::TestRegion region({.mode = mode});
     const QueueSize size = MUST(QueueSize::from(2));
     const DriverQueueConfig at_zero = {.size = size,
-                                       .areas = SplitLayout(size).block_at(RegionOffset{0}),
+                                       .areas = Layout(size).block_at(RegionOffset{0}),
                                        .publisher = region.publisher()};
     EXPECT_EQ(SplitDriverQueue::create(at_zero, region.bytes()).has_value(), bus);
     DriverQueueConfig good = at_zero;
-    good.areas = SplitLayout(size).block_at(RegionOffset{4096});
+    good.areas = Layout(size).block_at(RegionOffset{4096});
     auto queue = MUST(SplitDriverQueue::create(good, region.bytes()));
     const std::array zero{Buffer{.offset = RegionOffset{0}, .length = 4}};
     EXPECT_EQ(queue.submit(zero, {}, 0).has_value(), bus);
@@ -235,7 +235,7 @@ TEST(SplitDriverQueueBytes, RefusesAChainOf4GiB) {
   constexpr std::uint32_t kMiB = 1 << 20;
   testing::TestRegion region({.size = std::uint64_t{4} * kMiB});
   const QueueSize size = MUST(QueueSize::from(8192));
-  const SplitLayout layout(size);
+  const Layout layout(size);
   auto queue = MUST(
       SplitDriverQueue::create({.size = size,
                                 .areas = layout.block_at(region.allocate(layout.block_bytes(), 64)),

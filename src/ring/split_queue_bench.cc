@@ -18,7 +18,7 @@ void round_trip(benchmark::State& state) {
   const std::int64_t batch = state.range(1);
   testing::TestRegion region;
   const QueueSize size = MUST(QueueSize::from(256));
-  const SplitLayout layout(size);
+  const Layout layout(size);
   auto driver = MUST(
       SplitDriverQueue::create({.size = size,
                                 .areas = layout.block_at(region.allocate(layout.block_bytes(), 64)),

@@ -139,7 +139,7 @@ class SplitThreads : public ::testing::TestWithParam<Waiting> {
 
   testing::TestRegion region_;
   QueueSize size_ = MUST(QueueSize::from(kSlots));
-  SplitLayout layout_{size_};
+  Layout layout_{size_};
   window::RegionOffset data_ = region_.allocate(std::uint64_t{kSlots} * kMessage);
   std::optional<SplitDriverQueue> driver_ = MUST(SplitDriverQueue::create(
       {.size = size_,

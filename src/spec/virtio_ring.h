@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// VIRTIO 1.3, 2.7: the split virtqueue as it lies in shared memory.
+// VIRTIO 1.3, 2.7 and 2.8: split and packed virtqueues as they lie in shared memory.
 #pragma once
 
 #include <cstddef>
@@ -62,5 +62,33 @@ struct VirtqUsedElem {
 static_assert(sizeof(VirtqUsedElem) == 8 && alignof(VirtqUsedElem) == 4);
 static_assert(offsetof(VirtqUsedElem, len) == 4);
 static_assert(std::has_unique_object_representations_v<VirtqUsedElem>);
+
+// Packed descriptor flags, beside the three above. VIRTIO 1.3, 2.8.1.
+inline constexpr std::uint16_t VIRTQ_DESC_F_AVAIL = 1U << 7U;
+inline constexpr std::uint16_t VIRTQ_DESC_F_USED = 1U << 15U;
+
+/// Packed descriptor. VIRTIO 1.3, 2.8.13. Written by driver and device in turn.
+struct PvirtqDesc {
+  Le64 addr;   // +0   bus address or offset of the buffer
+  Le32 len;    // +8   bytes; used: what the device wrote
+  Le16 id;     // +12  the driver's name for the buffer, in the last descriptor of a chain
+  Le16 flags;  // +14  VIRTQ_DESC_F_*; written last, read first
+};
+static_assert(sizeof(PvirtqDesc) == 16 && alignof(PvirtqDesc) == 8);
+static_assert(offsetof(PvirtqDesc, id) == 12 && offsetof(PvirtqDesc, flags) == 14);
+static_assert(std::has_unique_object_representations_v<PvirtqDesc>);
+
+/// When a side wants to be told. VIRTIO 1.3, 2.8.14.
+struct PvirtqEventSuppress {
+  Le16 desc;   // +0  slot in bits 0 to 14, wrap counter in bit 15; for RING_EVENT_FLAGS_DESC
+  Le16 flags;  // +2  RING_EVENT_FLAGS_* in bits 0 and 1
+};
+static_assert(sizeof(PvirtqEventSuppress) == 4 && offsetof(PvirtqEventSuppress, flags) == 2);
+static_assert(std::has_unique_object_representations_v<PvirtqEventSuppress>);
+
+// VIRTIO 1.3, 2.8.10.
+inline constexpr std::uint16_t RING_EVENT_FLAGS_ENABLE = 0;
+inline constexpr std::uint16_t RING_EVENT_FLAGS_DISABLE = 1;
+inline constexpr std::uint16_t RING_EVENT_FLAGS_DESC = 2;  // only with VIRTIO_F_EVENT_IDX
 
 }  // namespace airlock::spec

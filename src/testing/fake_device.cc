@@ -15,10 +15,10 @@ shm::SharedBytes area(const shm::SharedBytes& region, window::RegionOffset offse
 FakeDevice::FakeDevice(const shm::SharedBytes& region, ring::QueueSize size,
                        const ring::AreaOffsets& areas)
     : size_(size),
-      descriptors_(area(region, areas.descriptors, ring::SplitLayout(size).descriptors_bytes())),
-      scribble_(area(region, areas.descriptors, ring::SplitLayout(size).descriptors_bytes())),
-      avail_(area(region, areas.driver, ring::SplitLayout(size).driver_bytes())),
-      used_(area(region, areas.device, ring::SplitLayout(size).device_bytes())) {}
+      descriptors_(area(region, areas.descriptors, ring::Layout(size).descriptors().bytes)),
+      scribble_(area(region, areas.descriptors, ring::Layout(size).descriptors().bytes)),
+      avail_(area(region, areas.driver, ring::Layout(size).driver().bytes)),
+      used_(area(region, areas.device, ring::Layout(size).device().bytes)) {}
 
 airlock_descriptor FakeDevice::descriptor(std::uint32_t index) const {
   return descriptors_.snapshot(index & size_.mask());

@@ -6,8 +6,8 @@ namespace airlock::testing {
 namespace {
 
 ring::AreaOffsets allocate_areas(TestRegion& region, ring::QueueSize size) {
-  const ring::SplitLayout layout(size);
-  return layout.block_at(region.allocate(layout.block_bytes(), ring::SplitLayout::kBlockAlignment));
+  const ring::Layout layout(size);
+  return layout.block_at(region.allocate(layout.block_bytes(), ring::Layout::kBlockAlignment));
 }
 
 shm::SharedBytes area(const TestRegion& region, window::RegionOffset offset, std::uint64_t length) {
@@ -28,9 +28,9 @@ FakeDriver::FakeDriver(TestRegion& region, std::uint16_t queue, ring::QueueSize 
               .areas = {.descriptors = region.address(areas.descriptors),
                         .driver = region.address(areas.driver),
                         .device = region.address(areas.device)}},
-      descriptors_(area(region, areas.descriptors, ring::SplitLayout(size).descriptors_bytes())),
-      avail_(area(region, areas.driver, ring::SplitLayout(size).driver_bytes())),
-      used_(area(region, areas.device, ring::SplitLayout(size).device_bytes())) {}
+      descriptors_(area(region, areas.descriptors, ring::Layout(size).descriptors().bytes)),
+      avail_(area(region, areas.driver, ring::Layout(size).driver().bytes)),
+      used_(area(region, areas.device, ring::Layout(size).device().bytes)) {}
 
 void FakeDriver::put_descriptor(std::uint32_t index, const airlock_descriptor& descriptor) {
   descriptors_.put(index & size().mask(), descriptor);

@@ -31,7 +31,7 @@ class QueuePair {
         size_(size),
         data_(data),
         driver_(MUST(Driver::create({.size = size,
-                                     .areas = ring::SplitLayout(size).block_at(block),
+                                     .areas = ring::Layout(size).block_at(block),
                                      .publisher = region.publisher()},
                                     region.bytes()))),
         device_(MUST(

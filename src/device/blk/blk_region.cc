@@ -20,7 +20,7 @@ constexpr std::uint64_t kFrameBytes = 64;
 
 /// Everything of the region that is not data: page 0, which is never used, rings and frames.
 std::uint64_t overhead(const BlkShape& shape) {
-  const ring::SplitLayout layout(MUST(ring::QueueSize::from(shape.queue_size)));
+  const ring::Layout layout(MUST(ring::QueueSize::from(shape.queue_size)));
   const std::uint64_t queue =
       layout.block_bytes() + shape.queue_size * kFrameBytes + 3 * kPageBytes;
   return kPageBytes + shape.queues * queue;
