@@ -43,6 +43,11 @@ target_compile_options(airlock_flags INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wno-gnu-statement-expression>)
 target_compile_definitions(airlock_flags INTERFACE
   $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
+# Tests get control before each access of shared memory (src/shm/access_hook.h); what ships, and what
+# is measured, is built without tests and has nothing of it.
+if(AIRLOCK_TESTS OR AIRLOCK_FUZZ)
+  target_compile_definitions(airlock_flags INTERFACE AIRLOCK_ACCESS_HOOK)
+endif()
 target_link_libraries(airlock_flags INTERFACE Threads::Threads fmt::fmt)
 if(AIRLOCK_SANITIZE)
   target_compile_options(airlock_flags INTERFACE

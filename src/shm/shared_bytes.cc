@@ -16,17 +16,22 @@ namespace {
 
 void SharedBytes::copy_out(std::uint64_t offset, std::span<std::byte> target) const {
   CHECK(airlock_range_within(offset, target.size(), size_));
-  if (!target.empty()) copy_once(target.data(), base_ + offset, target.size());
+  if (target.empty()) return;
+  note_access({.kind = Access::Kind::kLoad, .address = base_ + offset, .length = target.size()});
+  copy_once(target.data(), base_ + offset, target.size());
 }
 
 void SharedBytes::copy_in(std::uint64_t offset, std::span<const std::byte> source) const {
   CHECK(airlock_range_within(offset, source.size(), size_));
-  if (!source.empty()) copy_once(base_ + offset, source.data(), source.size());
+  if (source.empty()) return;
+  note_access({.kind = Access::Kind::kStore, .address = base_ + offset, .length = source.size()});
+  copy_once(base_ + offset, source.data(), source.size());
 }
 
 void SharedBytes::fill_zero(std::uint64_t offset, std::uint64_t length) const {
   CHECK(airlock_range_within(offset, length, size_));
   if (length == 0) return;
+  note_access({.kind = Access::Kind::kStore, .address = base_ + offset, .length = length});
   std::memset(base_ + offset, 0, length);
   asm volatile("" ::: "memory");
 }

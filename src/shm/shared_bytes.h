@@ -18,6 +18,7 @@
 #include "base/le.h"
 #include "base/result.h"
 #include "core/range.h"
+#include "shm/access_hook.h"
 
 namespace airlock::shm {
 
@@ -103,12 +104,16 @@ class SharedBytes {
   template <SharedScalar T, int kOrder>
   [[nodiscard]] T load(std::uint64_t offset) const {
     T value{};
-    __atomic_load(at<T>(offset), &value, kOrder);
+    T* const address = at<T>(offset);
+    note_access({.kind = Access::Kind::kLoad, .address = base_ + offset, .length = sizeof(T)});
+    __atomic_load(address, &value, kOrder);
     return value;
   }
   template <SharedScalar T, int kOrder>
   void store(std::uint64_t offset, T value) const {
-    __atomic_store(at<T>(offset), &value, kOrder);
+    T* const address = at<T>(offset);
+    note_access({.kind = Access::Kind::kStore, .address = base_ + offset, .length = sizeof(T)});
+    __atomic_store(address, &value, kOrder);
   }
 
   std::byte* base_ = nullptr;
