@@ -7,8 +7,6 @@
 set(AIRLOCK_FLOORS base core spec shm window ring pool pci vfio_user vhost_user driver backend
                    device guard cli testing)
 
-set(AIRLOCK_NO_UNITY base ring pci vfio_user backend)
-
 option(AIRLOCK_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 option(AIRLOCK_BENCH "Build the micro-benchmarks" OFF)
 option(AIRLOCK_TESTS "Build the tests" ON)
@@ -94,8 +92,8 @@ function(airlock_library folder)
   if(ARG_SOURCES)
     add_library(airlock_${folder} STATIC ${ARG_SOURCES})
     # Instrumented builds are for running, not for editing: one unit a folder compiles in half the
-    # time. Not where sources have names of their own that meet.
-    if((AIRLOCK_SANITIZE OR AIRLOCK_FUZZ) AND NOT folder IN_LIST AIRLOCK_NO_UNITY)
+    # time. Names in anonymous namespaces therefore differ within a folder.
+    if(AIRLOCK_SANITIZE OR AIRLOCK_FUZZ)
       set_target_properties(airlock_${folder} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
     endif()
   else()

@@ -15,6 +15,8 @@
 
 namespace airlock::backend {
 
+inline constexpr std::uint32_t kSectorBytes = 512;
+
 /// What a disk is like. Fixed while it is open.
 struct Geometry {
   std::uint64_t capacity_bytes = 0;  // a multiple of 512, not zero

@@ -25,8 +25,6 @@ namespace airlock::backend {
 
 namespace {
 
-constexpr std::uint32_t kSectorBytes = 512;
-
 std::unexpected<OpenError> refuse(const FileOptions& options, std::string why, std::string advice) {
   return std::unexpected(OpenError{
       .what = "open " + options.path, .why = std::move(why), .advice = std::move(advice)});

@@ -26,10 +26,6 @@ bool unsupported(int error) {
   return error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY;
 }
 
-std::uintptr_t address_of(const iovec& vector) {
-  return std::bit_cast<std::uintptr_t>(vector.iov_base);
-}
-
 std::int64_t or_errno(std::int64_t result) {
   return result < 0 ? -errno : result;
 }

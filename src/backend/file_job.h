@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <span>
 
@@ -11,6 +12,11 @@
 #include "backend/file_target.h"
 
 namespace airlock::backend {
+
+/// Where a piece of memory for the kernel starts, as a number.
+[[nodiscard]] inline std::uintptr_t address_of(const iovec& vector) {
+  return std::bit_cast<std::uintptr_t>(vector.iov_base);
+}
 
 /// One request on its way through a file: which system call comes next, and what its result means.
 /// Knows nothing of how calls are made, so every engine continues short transfers, retries

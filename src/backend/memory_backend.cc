@@ -18,8 +18,6 @@ namespace airlock::backend {
 
 namespace {
 
-constexpr std::uint64_t kSectorBytes = 512;
-
 /// Owns the private mapping.
 class Memory {
  public:

@@ -28,10 +28,6 @@ constexpr int kNeeded[] = {IORING_OP_READV,       IORING_OP_WRITEV, IORING_OP_RE
                            IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,  IORING_OP_FALLOCATE,
                            IORING_OP_POLL_ADD};
 
-std::uintptr_t address_of(const iovec& vector) {
-  return std::bit_cast<std::uintptr_t>(vector.iov_base);
-}
-
 bool does_all_we_need(io_uring& ring) {
   io_uring_probe* const probe = io_uring_get_probe_ring(&ring);
   if (probe == nullptr) return false;

@@ -13,11 +13,11 @@ struct Unit {
   std::string_view name;
   std::int64_t us;
 };
-constexpr std::array<Unit, 5> kUnits{{{.name = "", .us = 1'000'000},
-                                      {.name = "us", .us = 1},
-                                      {.name = "ms", .us = 1000},
-                                      {.name = "s", .us = 1'000'000},
-                                      {.name = "m", .us = 60'000'000}}};
+constexpr std::array<Unit, 5> kDurationUnits{{{.name = "", .us = 1'000'000},
+                                              {.name = "us", .us = 1},
+                                              {.name = "ms", .us = 1000},
+                                              {.name = "s", .us = 1'000'000},
+                                              {.name = "m", .us = 60'000'000}}};
 constexpr std::int64_t kLongestUs = 366LL * 24 * 3600 * 1'000'000;
 
 }  // namespace
@@ -27,7 +27,7 @@ std::optional<std::chrono::microseconds> parse_duration(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc()) return std::nullopt;
   const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  for (const Unit& unit : kUnits) {
+  for (const Unit& unit : kDurationUnits) {
     if (suffix != unit.name) continue;
     if (number > kLongestUs / unit.us) return std::nullopt;
     return std::chrono::microseconds(number * unit.us);

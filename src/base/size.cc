@@ -12,14 +12,14 @@ namespace airlock {
 
 namespace {
 
-constexpr std::string_view kUnits = "KMGT";
+constexpr std::string_view kSizeUnits = "KMGT";
 constexpr unsigned kBitsPerUnit = 10;
 
 /// The factor of a unit's letter; nothing for any other letter.
 std::optional<std::uint64_t> factor_of(char letter) {
   constexpr char kToUpper = 'a' - 'A';
   const char upper = letter >= 'a' && letter <= 'z' ? static_cast<char>(letter - kToUpper) : letter;
-  const std::size_t place = kUnits.find(upper);
+  const std::size_t place = kSizeUnits.find(upper);
   if (place == std::string_view::npos) return std::nullopt;
   return std::uint64_t{1} << (kBitsPerUnit * (place + 1));
 }
@@ -42,12 +42,12 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
 std::string format_size(std::uint64_t bytes) {
   std::size_t unit = 0;
   constexpr std::uint64_t kStep = std::uint64_t{1} << kBitsPerUnit;
-  while (unit < kUnits.size() && bytes != 0 && bytes % kStep == 0) {
+  while (unit < kSizeUnits.size() && bytes != 0 && bytes % kStep == 0) {
     bytes /= kStep;
     ++unit;
   }
   if (unit == 0) return fmt::format("{}", bytes);
-  return fmt::format("{}{}", bytes, kUnits[unit - 1]);
+  return fmt::format("{}{}", bytes, kSizeUnits[unit - 1]);
 }
 
 }  // namespace airlock

@@ -11,7 +11,6 @@ namespace airlock::pci {
 
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kWord = 4;
 
 /// A struct of configuration space, read once.
@@ -125,7 +124,8 @@ void Walk::take_plain(const spec::VirtioPciCap& cap, const BarRange& place) {
       break;
     default:  // VIRTIO_PCI_CAP_SWIOTLB; DEF-4: whole pages, or nobody can map it alone
       slot = &found_.swiotlb;
-      usable = airlock_is_aligned(place.offset, kPage) && airlock_is_aligned(place.length, kPage);
+      usable = airlock_is_aligned(place.offset, kRegionAlignment) &&
+               airlock_is_aligned(place.length, kRegionAlignment);
       break;
   }
   if (!usable) {
@@ -187,8 +187,8 @@ Result<void> Walk::visit_msix(std::uint8_t position) {
 std::optional<BarRange> VirtioPciCapabilities::find_region(std::uint8_t shm_id) const {
   for (const SharedMemoryRegion& one : shared_memory) {
     if (one.id != shm_id) continue;
-    const bool paged =
-        airlock_is_aligned(one.place.offset, kPage) && airlock_is_aligned(one.place.length, kPage);
+    const bool paged = airlock_is_aligned(one.place.offset, kRegionAlignment) &&
+                       airlock_is_aligned(one.place.length, kRegionAlignment);
     return paged ? std::optional(one.place) : std::nullopt;
   }
   return std::nullopt;

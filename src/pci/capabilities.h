@@ -16,6 +16,9 @@
 
 namespace airlock::pci {
 
+/// What the region's place and size are multiples of (DEF-4), in bytes.
+inline constexpr std::uint64_t kRegionAlignment = 4096;
+
 /// How a driver reads the device's configuration space.
 class ConfigReader {
  public:

@@ -12,7 +12,7 @@ namespace airlock::pci {
 
 namespace {
 
-constexpr std::uint64_t kSmallestBar = 4096;
+constexpr std::uint64_t kTableBarLeast = 4096;
 constexpr std::uint32_t kBitsPerWord = 64;
 
 std::uint32_t table_bytes(std::uint16_t count) {
@@ -70,7 +70,7 @@ void MsixVectors::fire(std::uint16_t vector) {
 MsixTable::MsixTable(std::uint16_t count)
     : count_(count),
       bar_size_(std::max<std::uint64_t>(
-          kSmallestBar, std::bit_ceil(std::uint64_t{table_bytes(count) + pending_bytes(count)}))),
+          kTableBarLeast, std::bit_ceil(std::uint64_t{table_bytes(count) + pending_bytes(count)}))),
       table_(table_bytes(count)) {
   CHECK(count >= 1 && count <= spec::PCI_MSIX_VECTORS_MAX);
   reset();

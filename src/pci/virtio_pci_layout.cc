@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "core/range.h"
+#include "pci/capabilities.h"
 #include "pci/virtio_pci_device.h"
 #include "spec/virtio.h"
 
@@ -16,7 +17,6 @@ namespace airlock::pci {
 
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
 constexpr std::uint32_t kDeviceConfigMax = kNotifyOffset - kDeviceConfigOffset;
 constexpr std::uint16_t kSubsystem = 0x1100;  // from 0x40 on: not transitional. VIRTIO 1.3, 4.1.2.1
 
@@ -74,7 +74,7 @@ Result<std::vector<std::uint16_t>> queue_sizes(const VirtioModel& model) {
 Result<void> check_region(const Negotiation& negotiation, std::uint64_t size) {
   if (!negotiation.shows_region()) return {};
   if (!airlock_is_power_of_two(size)) return fail({.code = Errc::kNotPowerOfTwo, .address = size});
-  if (size < kPage) return fail({.code = Errc::kTooSmall, .address = kPage});
+  if (size < kRegionAlignment) return fail({.code = Errc::kTooSmall, .address = kRegionAlignment});
   // Capability 10 has 32 bits for the length. PCI-0.
   const bool fits = size <= std::numeric_limits<std::uint32_t>::max();
   if (negotiation.options().offer == AddressOffer::kBus && !fits) {

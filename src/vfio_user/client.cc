@@ -24,18 +24,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Bytes = std::span<const std::byte>;
 
-constexpr std::size_t kHeaderSize = sizeof(spec::VfioUserHeader);
 // What is taken in one access, whatever the server offers: it bounds what a reply can allocate.
 constexpr std::uint32_t kMaxAccess = 1U << 20U;
 constexpr std::uint32_t kMaxMessage =
     static_cast<std::uint32_t>(kHeaderSize + sizeof(spec::VfioUserRegionAccess)) + kMaxAccess;
 // Of a region's description, with room for some 250 areas. Bytes.
 constexpr std::uint32_t kMaxRegionInfo = 4096;
-constexpr std::uint32_t kMaxErrno = 4095;
-
-std::unexpected<Error> malformed(std::size_t offset) {
-  return fail({.code = Errc::kMalformed, .detail = static_cast<std::uint32_t>(offset)});
-}
 
 // One request and what its reply may look like.
 struct Exchange {
@@ -48,13 +42,6 @@ struct Exchange {
   std::size_t reply_max = 0;
   bool reply_fd = false;  // it may carry one
 };
-
-template <class T>
-std::vector<std::byte> bytes_of(const T& value) {
-  std::vector<std::byte> bytes;
-  append_struct(bytes, value);
-  return bytes;
-}
 
 }  // namespace
 

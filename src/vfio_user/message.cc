@@ -6,11 +6,7 @@
 
 namespace airlock::vfio_user {
 
-namespace {
-
-constexpr std::size_t kHeaderSize = sizeof(spec::VfioUserHeader);
-
-}  // namespace
+namespace {}  // namespace
 
 std::span<std::byte> MessageReader::target() {
   if (header_bytes_ < kHeaderSize) {

@@ -12,10 +12,15 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/result.h"
 #include "core/range.h"
 #include "spec/vfio_user.h"
 
 namespace airlock::vfio_user {
+
+inline constexpr std::size_t kHeaderSize = sizeof(spec::VfioUserHeader);
+/// The largest errno that a reply may carry, as Linux has it.
+inline constexpr std::uint32_t kMaxErrno = 4095;
 
 /// A whole message as it came in. Its fds close with it unless somebody takes them.
 struct Message {
@@ -55,6 +60,19 @@ void append_struct(std::vector<std::byte>& bytes, const T& value) {
   static_assert(std::is_trivially_copyable_v<T> && std::has_unique_object_representations_v<T>);
   const auto view = std::as_bytes(std::span(&value, 1));
   bytes.insert(bytes.end(), view.begin(), view.end());
+}
+
+/// A wire struct as bytes of its own.
+template <class T>
+[[nodiscard]] std::vector<std::byte> bytes_of(const T& value) {
+  std::vector<std::byte> bytes;
+  append_struct(bytes, value);
+  return bytes;
+}
+
+/// An answer that is not what the protocol has there: byte `offset` of it says so.
+[[nodiscard]] inline std::unexpected<Error> malformed(std::size_t offset) {
+  return fail({.code = Errc::kMalformed, .detail = static_cast<std::uint32_t>(offset)});
 }
 
 /// Puts a stream together into messages. It says where the next bytes go and never asks for bytes

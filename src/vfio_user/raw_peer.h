@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "vfio_user/message.h"
 #include "vfio_user/socket.h"
 
 namespace airlock::vfio_user {
@@ -36,13 +37,6 @@ inline std::vector<Fd> some_eventfds(std::size_t count) {
   while (fds.size() < count)
     fds.push_back(MUST(own_fd(eventfd(0, EFD_CLOEXEC))));
   return fds;
-}
-
-template <class T>
-Bytes bytes_of(const T& value) {
-  Bytes bytes;
-  append_struct(bytes, value);
-  return bytes;
 }
 
 inline Bytes operator+(Bytes first, const Bytes& second) {

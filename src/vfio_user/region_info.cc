@@ -16,10 +16,6 @@ using Info = spec::VfioUserRegionInfo;
 using Sparse = spec::VfioRegionInfoCapSparseMmap;
 using Area = spec::VfioRegionSparseMmapArea;
 
-std::unexpected<Error> malformed(std::size_t offset) {
-  return fail({.code = Errc::kMalformed, .detail = static_cast<std::uint32_t>(offset)});
-}
-
 bool is_page_aligned(std::uint64_t value) {
   return airlock_is_aligned(value, static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)));
 }

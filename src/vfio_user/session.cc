@@ -15,9 +15,6 @@ namespace airlock::vfio_user {
 
 namespace {
 
-constexpr std::size_t kHeaderSize = sizeof(spec::VfioUserHeader);
-constexpr std::uint32_t kMaxErrno = 4095;
-
 // What an Error is on the wire. Clients know nothing finer.
 std::uint32_t errno_of(const Error& error) {
   switch (error.code) {
@@ -81,13 +78,6 @@ void check_mapping(const RegionMapping& mapping, std::uint64_t size) {
 // A reply under construction: room for the header, which send() fills in.
 std::vector<std::byte> start_reply() {
   return std::vector<std::byte>(kHeaderSize);
-}
-
-template <class T>
-std::vector<std::byte> bytes_of(const T& value) {
-  std::vector<std::byte> bytes;
-  append_struct(bytes, value);
-  return bytes;
 }
 
 }  // namespace
