@@ -20,7 +20,7 @@ _CLAUSES = re.compile(
 _TEST = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P|RC_GTEST_PROP|"
                    r"RC_GTEST_FIXTURE_PROP)\s*\(\s*(\w+)\s*,\s*(\w+)", re.M)  # fmt: skip
 _INSTANCE = re.compile(r"^INSTANTIATE_TEST_SUITE_P\s*\(\s*\w*\s*,\s*(\w+)", re.M)
-_NO_SYMBOL = set("if for while switch return sizeof static_assert noexcept alignas requires".split())
+_NO_SYMBOL = set("if for while switch return sizeof static_assert noexcept alignas".split())
 
 
 class Citing(NamedTuple):

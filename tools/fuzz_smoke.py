@@ -4,9 +4,12 @@
 
     fuzz_smoke.py --binaries build/fuzz/bin/fuzz --work build [--seconds 30] [--jobs 2] [--junit F]
 
-The corpus of target NAME grows in WORK/fuzz-corpus/NAME; src/**/corpus/NAME/ seeds it, and
+The corpus of target NAME grows in WORK/fuzz-corpus/NAME; fuzz/seeds/NAME/ seeds it, and
 src/**/NAME.dict is its dictionary. What crashes a target is kept in WORK/fuzz-crashes. The target
 canary_fuzz must crash within the time, with a report of AddressSanitizer.
+
+Without --seconds a target gets what AIRLOCK_FUZZ_SECONDS says, or else 30 s, or 10 s if the targets
+are many.
 """
 
 import argparse
@@ -25,6 +28,8 @@ CANARY = "canary_fuzz"
 INPUT_TIMEOUT_S = 10  # a single input that takes longer is a finding
 MEMORY_MB = 2048
 GRACE_S = 60  # beyond the fuzzing time, before a target counts as hung
+SECONDS, SECONDS_OF_MANY = 30, 10  # for each target
+MANY = 12  # targets
 REPO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 
 
@@ -50,8 +55,19 @@ def command_of(binary, seconds, work):
         command.append("-close_fd_mask=0")
     else:
         command.append(corpus)  # the canary starts from nothing each time
-    command += glob.glob(os.path.join(source, "corpus", name), recursive=True)
-    return command
+    return command + seeds_of(name)
+
+
+def seeds_of(name):
+    """The folder of the inputs that target `name` starts from, as a list of one or none."""
+    folder = os.path.join(os.path.normpath(REPO), "fuzz", "seeds", name)
+    return [folder] if os.path.isdir(folder) else []
+
+
+def seconds_for(count, environment):
+    """How long each of `count` targets runs if nobody says."""
+    return int(environment.get("AIRLOCK_FUZZ_SECONDS") or
+               (SECONDS if count < MANY else SECONDS_OF_MANY))  # fmt: skip
 
 
 def verdict(name, status, output):
@@ -66,21 +82,25 @@ def verdict(name, status, output):
     return f"exit status {status}; the input is in build/fuzz-crashes\n{tail}"
 
 
-def run_target(binary, seconds, work):
-    name = os.path.basename(binary)
-    start = time.monotonic()
-    environment = dict(
+def sanitizer_environment():
+    return dict(
         os.environ,
         ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1",
         UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
     )
+
+
+def run_target(binary, seconds, work):
+    """(the result as a Case, the output) of fuzzing `binary`."""
+    name = os.path.basename(binary)
+    start = time.monotonic()
     try:
         result = subprocess.run(
             command_of(binary, seconds, work),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=sanitizer_environment(),
             timeout=seconds + GRACE_S,
             check=False,
         )
@@ -110,7 +130,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--binaries", required=True, help="the folder of the fuzz targets")
     parser.add_argument("--work", required=True, help="the folder for corpora and crashes")
-    parser.add_argument("--seconds", type=int, default=30, help="for each target")
+    parser.add_argument("--seconds", type=int, help="for each target")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--junit", help="also write the results there")
     options = parser.parse_args()
@@ -118,11 +138,11 @@ def main():
     if CANARY not in [os.path.basename(target) for target in targets]:
         print(f"fuzz: no {CANARY} in {options.binaries}: build first", file=sys.stderr)
         return 1
+    seconds = options.seconds or seconds_for(len(targets), os.environ)
+    print(f"fuzz: {len(targets)} targets, {seconds} s each, {options.jobs} at a time", flush=True)
     cases = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        runs = [
-            pool.submit(run_target, target, options.seconds, options.work) for target in targets
-        ]
+        runs = [pool.submit(run_target, target, seconds, options.work) for target in targets]
         for run in concurrent.futures.as_completed(runs):
             case, output = run.result()
             cases.append(case)

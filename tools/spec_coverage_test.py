@@ -135,7 +135,8 @@ class Code(unittest.TestCase):
         self.assertEqual(self.names("#pragma once\nint kA = 3;  // HD-1\n"), ["kA"])
 
     def test_a_comment_in_a_function_names_the_function(self):
-        self.assertEqual(self.names("#pragma once\nvoid A::f() {\n  // HD-1\n  g();\n}\n"), ["A::f"])
+        text = "#pragma once\nvoid A::f() {\n  // HD-1\n  g();\n}\n"
+        self.assertEqual(self.names(text), ["A::f"])
 
 
 class Report(unittest.TestCase):

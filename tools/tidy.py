@@ -404,7 +404,7 @@ def read_tree(repo):
             continue
         with open(path, "rb") as file:
             data = file.read()
-        if b"\0" in data or "/corpus/" in name:
+        if b"\0" in data or name.startswith("fuzz/seeds/"):
             continue
         texts[name] = data.decode("utf-8", errors="replace")
     return texts

@@ -47,6 +47,8 @@ TEST_F(SharedBytesTest, AccessOutsideIsOurBugAndStops) {
   EXPECT_DEATH((void)bytes_.load_relaxed<std::uint32_t>(2), "bug:");
   std::array<std::byte, 2> two{};
   EXPECT_DEATH(bytes_.copy_in(8191, two), "bug:");
+  EXPECT_DEATH(bytes_.copy_out(8191, two), "bug:");
+  EXPECT_DEATH(bytes_.fill_zero(8191, 2), "bug:");
 }
 
 }  // namespace
