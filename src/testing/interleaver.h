@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -76,10 +77,11 @@ class Strike final : private shm::AccessObserver {
   std::uint32_t accesses_ = 0;
 };
 
-/// All interleavings of an operation with one act of a peer. `World` is made anew for each run and
-/// has memory(), the view of shared memory that the operation works through.
+/// All interleavings of an operation with one act of a peer. `World` has memory(), the view of
+/// shared memory that the operation works through.
 template <class World>
 struct Interleaver {
+  std::function<std::unique_ptr<World>()> make;  // a new one for each run, all alike
   std::function<void(World&)> operation;
   std::function<void(World&)> mutation;                  // rewrites shared memory
   std::function<void(World&, std::uint32_t)> invariant;  // after it; told the access's number
@@ -90,10 +92,10 @@ struct Interleaver {
   std::uint32_t run() const {
     constexpr std::uint32_t kMost = 100'000;  // an operation that never ends is our own bug
     for (std::uint32_t number = 1; number < kMost; number++) {
-      World world;
-      Strike strike(world.memory(), number, [&] { mutation(world); });
-      strike.during([&] { operation(world); });
-      invariant(world, number);
+      const std::unique_ptr<World> world = make();
+      Strike strike(world->memory(), number, [&] { mutation(*world); });
+      strike.during([&] { operation(*world); });
+      invariant(*world, number);
       if (!strike.happened()) return number - 1;
     }
     CHECK(false);

@@ -106,9 +106,10 @@ std::set<std::uint32_t> outcomes(const std::function<void(Message&)>& parse,
                                  std::uint32_t accesses) {
   std::set<std::uint32_t> taken;
   const Interleaver<Message> interleaver{
-      .operation = parse, .mutation = lengthen, .invariant = [&](Message& message, std::uint32_t) {
-        taken.insert(*message.taken);
-      }};
+      .make = std::make_unique<Message>,
+      .operation = parse,
+      .mutation = lengthen,
+      .invariant = [&](Message& message, std::uint32_t) { taken.insert(*message.taken); }};
   EXPECT_EQ(interleaver.run(), accesses);
   return taken;
 }
@@ -129,9 +130,10 @@ TEST(Interleaver, FindsNothingWhereTheCopyIsUsed) {
 }
 
 TEST(Interleaver, StrikesBeforeEachAccessOnceAndThenNotAtAll) {
-  std::vector<std::uint32_t> numbers;
   std::uint32_t strikes = 0;
+  std::vector<std::uint32_t> numbers;
   const Interleaver<Message> interleaver{
+      .make = std::make_unique<Message>,
       .operation =
           [](Message& message) {
             (void)message.length();

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Goal: whatever a device writes into a ring, and whenever, the driver's half hands out each
+// request exactly once, believes no number that it did not check, and keeps count of its slots.
+// Method: each lie on the list, told once between two calls; then each again before every single
+// access that a call makes.
+#include "testing/hostile_device_ring.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ring/split_driver_queue.h"
+#include "testing/interleaver.h"
+#include "testing/test_region.h"
+
+namespace airlock::testing {
+namespace {
+
+using ring::Buffer;
+using window::RegionOffset;
+using Queue = ring::SplitDriverQueue;
+
+constexpr std::uint32_t kSlots = 16;
+constexpr std::uint32_t kReadable = 16;  // bytes
+constexpr std::uint32_t kWritable = 24;
+constexpr std::uint64_t kFirstCookie = 0xfeed'face'0000'0001;
+
+// A driver's queue with its hostile device, and a ledger of what went in and came out.
+class RingWorld {
+ public:
+  explicit RingWorld(const ring::Features& features) : features_(features) {}
+
+  [[nodiscard]] shm::SharedBytes memory() const { return region_.bytes(); }
+  [[nodiscard]] HostileRing& device() { return *device_; }
+  [[nodiscard]] Queue& queue() { return queue_; }
+
+  void submit() {
+    const std::uint64_t at = std::to_underlying(data_) + (64 * submitted_.size());
+    const std::array readable{Buffer{.offset = RegionOffset{at}, .length = kReadable}};
+    const std::array writable{Buffer{.offset = RegionOffset{at + kReadable}, .length = kWritable}};
+    const std::uint64_t cookie = kFirstCookie + submitted_.size();
+    if (const auto token = queue_.submit(readable, writable, cookie)) submitted_.insert(cookie);
+  }
+  void submit_three() {
+    for (int i = 0; i < 3; i++)
+      submit();
+    (void)queue_.publish();
+  }
+  // Takes one completion: whether there was one.
+  bool poll() {
+    const auto polled = queue_.poll();
+    if (!polled || !polled->has_value()) return false;
+    EXPECT_LE((*polled)->written_bytes, kWritable);  // HD-3
+    end((*polled)->cookie);
+    return true;
+  }
+  void poll_all() {
+    while (poll()) {
+    }
+  }
+  // Takes what the device will never return.
+  void take_outstanding() {
+    while (const auto taken = queue_.take_outstanding())
+      end(taken->cookie);
+  }
+  [[nodiscard]] std::size_t completed() const { return ended_.size(); }
+  // Each request ended, once, and every slot is back.
+  void expect_balanced() {
+    EXPECT_EQ(ended_, submitted_);
+    EXPECT_EQ(queue_.outstanding(), 0U);
+    EXPECT_EQ(queue_.free_slots(), kSlots);
+  }
+
+ private:
+  void end(std::uint64_t cookie) {
+    EXPECT_TRUE(submitted_.contains(cookie)) << "a request that was never made";
+    EXPECT_TRUE(ended_.insert(cookie).second) << "a request ended twice";
+  }
+
+  TestRegion region_{{.size = 65536}};
+  ring::Features features_;
+  ring::QueueSize size_ = MUST(ring::QueueSize::from(kSlots));
+  ring::Layout layout_{size_, features_.format};
+  ring::AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
+  RegionOffset data_ = region_.allocate(4096);
+  Queue queue_ = MUST(Queue::create(
+      {.size = size_, .areas = areas_, .publisher = region_.publisher(), .features = features_},
+      region_.bytes()));
+  std::unique_ptr<HostileRing> device_ = HostileRing::create({.region = region_.bytes(),
+                                                              .size = size_,
+                                                              .areas = areas_,
+                                                              .publisher = region_.publisher(),
+                                                              .features = features_});
+  std::set<std::uint64_t> submitted_;
+  std::set<std::uint64_t> ended_;
+};
+
+// --- each lie once ----------------------------------------------------------------------------
+
+struct LieEnd {
+  std::string_view name;
+  std::optional<Errc> breaks;  // nothing: harmless, for the reason above it
+};
+
+constexpr LieEnd kSplitEnds[] = {
+    // HD-1
+    {"IdIsTheQueueSize", Errc::kBadIndex},
+    // HD-1
+    {"IdIsFfff", Errc::kBadIndex},
+    // HD-2
+    {"IdIsRepeated", Errc::kNotOutstanding},
+    // HD-2
+    {"IdIsNotPublished", Errc::kNotOutstanding},
+    // HD-3
+    {"LengthIsFfffffff", Errc::kBadLength},
+    // HD-3: a device may write nothing; that this is no success is for the device type to say.
+    {"LengthIsZero", std::nullopt},
+    // HD-3
+    {"LengthIsOneTooMuch", Errc::kBadLength},
+    // HD-11: what counts is what was read, not what was written first.
+    {"AnswerIsRewritten", Errc::kBadIndex},
+    // HD-4: within what is outstanding it says that the element there is an answer, and an element
+    // of zeros names request 0, which ends early, once, with nothing written.
+    {"UsedWithoutAnAnswer", std::nullopt},
+    // HD-2, HD-4: and it can't end a second time.
+    {"AllUsedWithoutAnAnswer", Errc::kNotOutstanding},
+    // HD-4
+    {"UsedBeyondTheQueueSize", Errc::kBadIndexJump},
+    // HD-4
+    {"UsedGoesBack", Errc::kBadIndexJump},
+    // HD-6, HD-7: the table is output: nothing of it is ever read.
+    {"TableFlipsNext", std::nullopt},
+    // HD-6, HD-7: the same.
+    {"TableFlipsWrite", std::nullopt},
+    // HD-6, HD-8: the same.
+    {"TableFlipsIndirect", std::nullopt},
+    // HD-6: the same.
+    {"TableLeadsElsewhere", std::nullopt},
+    // Without VIRTIO_F_IN_ORDER any order is right. VIRTIO 1.3, 2.7.9.
+    {"AnswersInReverse", std::nullopt},
+};
+
+class RingLieTest : public ::testing::TestWithParam<LieEnd> {};
+
+TEST_P(RingLieTest, EndsAsItMust) {
+  const LieEnd& lie = GetParam();
+  RingWorld world({});
+  world.submit_three();
+  ring_lie(lie.name).tell(world.device());
+  world.poll_all();
+  if (lie.breaks) {
+    ASSERT_TRUE(world.queue().broken());
+    EXPECT_EQ(world.queue().broken()->code, *lie.breaks);
+    EXPECT_LT(world.completed(), 3U);
+    world.take_outstanding();  // HD-23
+    return world.expect_balanced();
+  }
+  world.device().answer(world.device().open().size());
+  world.poll_all();
+  EXPECT_FALSE(world.queue().broken());
+  world.expect_balanced();
+  world.submit_three();
+  world.device().answer(3);
+  world.poll_all();
+  world.expect_balanced();
+  EXPECT_EQ(world.completed(), 6U);
+}
+
+std::string lie_name(const ::testing::TestParamInfo<LieEnd>& info) {
+  return std::string(info.param.name);
+}
+INSTANTIATE_TEST_SUITE_P(Split, RingLieTest, ::testing::ValuesIn(kSplitEnds), lie_name);
+
+TEST(RingLies, HaveAnEndEach) {
+  std::set<std::string_view> listed;
+  for (const LieEnd& end : kSplitEnds)
+    listed.insert(end.name);
+  for (const RingLie& lie : ring_lies()) {
+    if (lie.name == "IndirectTableLeadsElsewhere") continue;  // there are no such tables here
+    EXPECT_TRUE(listed.contains(lie.name)) << lie.name;
+  }
+}
+
+// --- each lie before each access --------------------------------------------------------------
+
+struct Operation {
+  std::string_view name;
+  void (*run)(RingWorld& world);
+};
+
+constexpr Operation kOperations[] = {
+    {"Submit", [](RingWorld& world) { world.submit(); }},
+    {"Publish", [](RingWorld& world) { (void)world.queue().publish(); }},
+    {"Poll", [](RingWorld& world) { world.poll(); }},
+    {"PollAll", [](RingWorld& world) { world.poll_all(); }},
+};
+
+// Three requests with the device, of which two are answered, and one that is not published yet.
+std::unique_ptr<RingWorld> busy_world() {
+  auto world = std::make_unique<RingWorld>(ring::Features{});
+  world->submit_three();
+  world->submit();
+  world->device().answer(1);
+  return world;
+}
+
+// HD-23: the end of a queue, however it was treated.
+void expect_orderly_end(RingWorld& world) {
+  world.poll_all();
+  world.queue().abandon();
+  world.take_outstanding();
+  world.expect_balanced();
+}
+
+class RingInterleavingTest : public ::testing::TestWithParam<Operation> {};
+
+// HD-11, HD-22, HD-23.
+TEST_P(RingInterleavingTest, SurvivesEachLieBeforeEachAccess) {
+  std::uint32_t accesses = 0;
+  for (const RingLie& lie : ring_lies()) {
+    if (lie.name == "IndirectTableLeadsElsewhere") continue;
+    SCOPED_TRACE(lie.name);
+    accesses += Interleaver<RingWorld>{
+        .make = busy_world,
+        .operation = GetParam().run,
+        .mutation = [&](RingWorld& world) { lie.tell(world.device()); },
+        .invariant =
+            [](RingWorld& world, std::uint32_t number) {
+              SCOPED_TRACE(number);
+              expect_orderly_end(world);
+            }}.run();
+  }
+  EXPECT_GE(accesses, ring_lies().size());
+}
+
+// HD-11: the element changes between the driver's looks at its two halves.
+TEST_P(RingInterleavingTest, SurvivesAnswersThatChange) {
+  constexpr std::array<std::uint32_t, 5> kValues{0, 2, kSlots, 0x1'0000, 0xffff'ffff};
+  for (const std::uint32_t id : kValues) {
+    for (const std::uint32_t length : kValues) {
+      (void)Interleaver<RingWorld>{
+          .make = busy_world,
+          .operation = GetParam().run,
+          .mutation = [&](RingWorld& world) { world.device().rewrite_answers(id, length); },
+          .invariant =
+              [](RingWorld& world, std::uint32_t number) {
+                SCOPED_TRACE(number);
+                expect_orderly_end(world);
+              }}
+          .run();
+    }
+  }
+}
+
+std::string operation_name(const ::testing::TestParamInfo<Operation>& info) {
+  return std::string(info.param.name);
+}
+INSTANTIATE_TEST_SUITE_P(Split, RingInterleavingTest, ::testing::ValuesIn(kOperations),
+                         operation_name);
+
+// --- what is read, and what is written --------------------------------------------------------
+
+class RingAccessTest : public ::testing::Test {
+ protected:
+  std::uint32_t loads_of(const std::function<void()>& operation) {
+    EXPECT_EQ(describe(detector_.watch(operation)), "");
+    return detector_.loads();
+  }
+
+  std::unique_ptr<RingWorld> world_ = busy_world();
+  DoubleFetchDetector detector_{world_->memory()};
+};
+
+// HD-6, HD-7, HD-11: submit() reads nothing of shared memory, publish() one flag, poll() the index
+// and each half of the element, once.
+TEST_F(RingAccessTest, NothingIsReadTwice) {
+  EXPECT_EQ(loads_of([&] { world_->submit(); }), 0U);
+  EXPECT_EQ(loads_of([&] { (void)world_->queue().publish(); }), 1U);
+  EXPECT_EQ(loads_of([&] { world_->queue().want_interrupts(true); }), 0U);
+  EXPECT_EQ(loads_of([&] { EXPECT_TRUE(world_->poll()); }), 3U);
+  EXPECT_EQ(loads_of([&] { EXPECT_FALSE(world_->poll()); }), 1U);
+  world_->device().use(0xffff'ffff, 0);
+  EXPECT_EQ(loads_of([&] { EXPECT_FALSE(world_->poll()); }), 3U);
+  EXPECT_EQ(loads_of([&] { world_->take_outstanding(); }), 0U);
+}
+
+// HD-29: a cookie may be a pointer, and none of its bytes goes where the device sees them.
+TEST_F(RingAccessTest, NoCookieIsInSharedMemory) {
+  world_->poll_all();
+  std::vector<std::byte> all(world_->memory().size());
+  world_->memory().copy_out(0, all);
+  const auto upper = static_cast<std::uint32_t>(kFirstCookie >> 32);
+  for (std::size_t i = 0; i + sizeof upper <= all.size(); i++) {
+    ASSERT_NE(std::memcmp(all.data() + i, &upper, sizeof upper), 0) << "at " << i;
+  }
+}
+
+}  // namespace
+}  // namespace airlock::testing
