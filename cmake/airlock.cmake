@@ -129,6 +129,39 @@ function(airlock_test name)
   set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
+# airlock_compile_fail(<name> SOURCES x.cc MESSAGE regex)
+# A test that compiles x.cc with AIRLOCK_WRONG defined: an error that the regex matches has to come of
+# it. Test compile_fail_twins compiles them all, in one unit, without it: that has to work.
+function(airlock_compile_fail name)
+  cmake_parse_arguments(ARG "" "MESSAGE" "SOURCES" ${ARGN})
+  if(NOT AIRLOCK_TESTS OR AIRLOCK_SANITIZE OR AIRLOCK_COVERAGE)
+    return()
+  endif()
+  list(TRANSFORM ARG_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  set_property(GLOBAL APPEND PROPERTY AIRLOCK_COMPILE_FAIL ${ARG_SOURCES})
+  airlock_compile_test(compile_fail.${name} -DAIRLOCK_WRONG ${ARG_SOURCES})
+  set_tests_properties(compile_fail.${name} PROPERTIES
+                       PASS_REGULAR_EXPRESSION "error: [^\n]*${ARG_MESSAGE}")
+endfunction()
+
+# After the last airlock_compile_fail() of a folder.
+function(airlock_compile_fail_twins)
+  get_property(sources GLOBAL PROPERTY AIRLOCK_COMPILE_FAIL)
+  if(sources)
+    list(TRANSFORM sources PREPEND -include)
+    airlock_compile_test(compile_fail_twins ${sources} -x c++ /dev/null)
+  endif()
+endfunction()
+
+# airlock_compile_test(<name> argument...): a test that runs the compiler, and makes nothing.
+function(airlock_compile_test name)
+  get_target_property(options airlock_flags INTERFACE_COMPILE_OPTIONS)
+  list(FILTER options INCLUDE REGEX "^-[Wf][a-z0-9=,-]+$")
+  add_test(NAME ${name} COMMAND ${CMAKE_CXX_COMPILER} -std=c++${CMAKE_CXX_STANDARD}
+                                -I${PROJECT_SOURCE_DIR}/src ${options} -fsyntax-only ${ARGN})
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120 ENVIRONMENT LC_ALL=C)
+endfunction()
+
 # airlock_fuzz(<name> SOURCES file... [DEPS folder...] [LIBS target...])
 function(airlock_fuzz name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS" ${ARGN})

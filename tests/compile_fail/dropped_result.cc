@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An error that nobody looked at is no error handling.
+#include "base/result.h"
+
+airlock::Result<int> measure();
+
+airlock::Result<int> kept() {
+  return TRY(measure()) + 1;
+}
+#ifdef AIRLOCK_WRONG
+void dropped() {
+  measure();
+}
+#endif
