@@ -6,7 +6,8 @@
 airlock::Result<int> measure();
 
 airlock::Result<int> kept() {
-  return TRY(measure()) + 1;
+  const int value = TRY(measure());
+  return value + 1;
 }
 #ifdef AIRLOCK_WRONG
 void dropped() {
