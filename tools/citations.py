@@ -23,6 +23,10 @@ _INSTANCE = re.compile(r"^INSTANTIATE_TEST_SUITE_P\s*\(\s*\w*\s*,\s*(\w+)", re.M
 _NO_SYMBOL = set("if for while switch return sizeof static_assert noexcept alignas".split())
 
 
+_ATTACK = re.compile(r"\b[Aa]ttack class(?:es)? (\d+(?:(?:, (?:and )?| and | to )\d+)*)")
+_NAMED = re.compile(r"\{\s*(?:\.name\s*=\s*)?\"([A-Z]\w+)\"")
+
+
 class Citing(NamedTuple):
     """A place that cites: `name` is a test, a function or a class, or None for all of the file."""
 
@@ -46,7 +50,17 @@ def ids_in(text, prefixes):
         found += [f"{prefix}-{kind}{number}" for number in numbers]
         if last is not None and not same and last_prefix in prefixes:
             found.append(f"{last_prefix}-{last_kind}{last}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found + _attacks_in(text)))
+
+
+def _attacks_in(text):
+    """`attack class 3` is ATK-3."""
+    found = []
+    for match in _ATTACK.finditer(text):
+        for part in re.split(r", (?:and )?| and ", match.group(1)):
+            first, _, last = part.partition(" to ")
+            found += [f"ATK-{n}" for n in range(int(first), int(last or first) + 1)]
+    return found
 
 
 def clauses_in(text):
@@ -190,6 +204,11 @@ def _tests_of(file):
             body = "\n".join(file.lines[first : last + 1])
             if name != "main":
                 yield _Test("", name, first, last, file.block_above(first) + "\n" + body, body)
+
+
+def names_in_tables(text):
+    """The names of the rows `{"Name", ...}` of a source, in the order in which they stand."""
+    return list(dict.fromkeys(_NAMED.findall(text)))
 
 
 class Row(NamedTuple):

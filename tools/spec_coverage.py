@@ -137,23 +137,35 @@ def _listed(title, names, count):
     yield ""
 
 
-def _rows_of(texts, pattern):
-    """The rows of parameter tables in the test files whose path matches."""
-    for path in sorted(texts):
-        if re.fullmatch(pattern, path):
-            for row in citations.rows_of(path, texts[path]):
-                yield path, row
-
-
-def _hostile_driver_tables(coverage):
-    yield "## A driver that does not trust its device"
-    yield ""
-    yield "| ID | tests |"
-    yield "|---|---|"
+def _by_test(coverage, title, prefix):
+    """A table of the requirements whose ID begins so, with their tests only."""
+    yield from ("", f"## {title}", "", "| ID | tests |", "|---|---|")
     for name in coverage.requirements:
-        if name.startswith("HD-"):
+        if name.startswith(prefix):
             yield f"| {name} | {_test_cell(coverage.tests.get(name, []))} |"
-    yield ""
+
+
+def lies_of(texts):
+    """Each lie that src/testing/hostile_device*.cc can tell -> the tests that say how it ends."""
+    tests = {}
+    lies = []
+    for path in sorted(texts):
+        if re.search(r"_test\.cc$", path):
+            for row in citations.rows_of(path, texts[path]):
+                tests.setdefault(row.name, []).append(f"{row.suite}/{row.name}")
+        elif re.fullmatch(r"src/testing/hostile_device\w*\.cc", path):
+            lies += citations.names_in_tables(texts[path])
+    return {lie: sorted(set(tests.get(lie, []))) for lie in dict.fromkeys(lies)}
+
+
+def _lies_table(texts):
+    lies = lies_of(texts)
+    yield from ("", "## The lies of the hostile device", "")
+    untold = [lie for lie, tests in lies.items() if not tests]
+    yield from _listed("Lies", untold, len(lies))
+    yield from ("| lie | tests |", "|---|---|")
+    for lie, tests in lies.items():
+        yield f"| {lie} | {', '.join(tests) or '**none**'} |"
 
 
 def render(coverage, texts):
@@ -181,9 +193,10 @@ def render(coverage, texts):
     for clause in clauses_of(coverage):
         code = _code_cell(coverage.code.get(clause, []))
         lines.append(f"| {clause} | {code} | {_test_cell(coverage.tests.get(clause, []))} |")
-    lines.append("")
-    lines += _hostile_driver_tables(coverage)
-    return "\n".join(lines)
+    lines += _by_test(coverage, "A driver that does not trust its device", "HD-")
+    lines += _lies_table(texts)
+    lines += _by_test(coverage, "A device that does not trust its driver", "ATK-")
+    return "\n".join(lines) + "\n"
 
 
 def main():

@@ -48,6 +48,11 @@ class Ids(unittest.TestCase):
         self.assertEqual(self.ids("HD-1 to DMB-D3"), ["HD-1", "DMB-D3"])
         self.assertEqual(self.ids("HD-4 to HD-1"), ["HD-4"])
 
+    def test_attack_classes_have_ids(self):
+        self.assertEqual(self.ids("Attack class 3: wraps."), ["ATK-3"])
+        self.assertEqual(self.ids("// attack classes 1, 2 and\n// 4 to 6"),
+                         ["ATK-1", "ATK-2", "ATK-4", "ATK-5", "ATK-6"])  # fmt: skip
+
     def test_other_words_are_no_ids(self):
         self.assertEqual(self.ids("UTF-8, SHA-256, AHD-1, HD-x, HD- 1"), [])
 
@@ -154,6 +159,14 @@ class Report(unittest.TestCase):
         self.assertIn("3 of 5 without a test**: HD-2, HD-3, HD-4", text)
         self.assertIn("| GEN-DR2 | driver MUST: stay inside | - | Ring.A |", text)
         self.assertIn("| 2.7.6 | `src/ring/a.h` (f) | **none** |", text)
+
+    def test_finds_the_tests_of_each_lie(self):
+        texts = {
+            "src/testing/hostile_device.cc": 'constexpr Lie kAll[] = {{"Told", a}, {"Untold", b}};',
+            "src/driver/a_test.cc": 'constexpr End kEnds[] = {{"Told", 1}, {"Other", 2}};\n'
+            "INSTANTIATE_TEST_SUITE_P(All, LieTest, testing::ValuesIn(kEnds));\n",
+        }
+        self.assertEqual(spec_coverage.lies_of(texts), {"Told": ["LieTest/Told"], "Untold": []})
 
     def test_helpers_of_tests_are_neither_code_nor_test(self):
         coverage = spec_coverage.collect(self.TEXTS)
