@@ -55,6 +55,10 @@ class RingIndex {
     ++value_;
     return *this;
   }
+  /// The index before: 2^16 - 1 steps ahead.
+  [[nodiscard]] constexpr RingIndex previous() const {
+    return RingIndex(static_cast<std::uint16_t>(value_ - 1));
+  }
   /// Steps forward from `from` to `to`.
   friend constexpr std::uint16_t operator-(RingIndex to, RingIndex from) {
     return static_cast<std::uint16_t>(to.value_ - from.value_);

@@ -50,6 +50,12 @@ class DescriptorWriter {
   shm::SharedBytes bytes_;
 };
 
+/// Where used_event or avail_event stands: the last two bytes of either ring, there whether
+/// negotiated or not. VIRTIO 1.3, 2.7.6, 2.7.8.
+inline std::uint64_t event_offset(const shm::SharedBytes& ring) {
+  return ring.size() - sizeof(Le16);
+}
+
 /// Driver area (available ring), for the device.
 class AvailReader {
  public:
@@ -64,6 +70,10 @@ class AvailReader {
     return bytes_
         .load_relaxed<Le16>(sizeof(spec::VirtqAvailHeader) + std::uint64_t{slot} * sizeof(Le16))
         .get();
+  }
+  /// Which used entry the driver wants to hear of, with VIRTIO_F_EVENT_IDX.
+  [[nodiscard]] RingIndex used_event() const {
+    return RingIndex(bytes_.load_relaxed<Le16>(event_offset(bytes_)).get());
   }
 
  private:
@@ -84,6 +94,9 @@ class AvailWriter {
   void put(std::uint16_t slot, std::uint16_t head) const {
     bytes_.store_relaxed<Le16>(sizeof(spec::VirtqAvailHeader) + std::uint64_t{slot} * sizeof(Le16),
                                Le16(head));
+  }
+  void set_used_event(RingIndex index) const {
+    bytes_.store_relaxed<Le16>(event_offset(bytes_), Le16(index.value()));
   }
 
  private:
@@ -114,6 +127,10 @@ class UsedReader {
     return {.id = bytes_.load_relaxed<Le32>(at).get(),
             .length = bytes_.load_relaxed<Le32>(at + offsetof(spec::VirtqUsedElem, len)).get()};
   }
+  /// Which available entry the device wants to hear of, with VIRTIO_F_EVENT_IDX.
+  [[nodiscard]] RingIndex avail_event() const {
+    return RingIndex(bytes_.load_relaxed<Le16>(event_offset(bytes_)).get());
+  }
 
  private:
   shm::SharedBytes bytes_;
@@ -135,6 +152,9 @@ class UsedWriter {
         sizeof(spec::VirtqUsedHeader) + std::uint64_t{slot} * sizeof(spec::VirtqUsedElem);
     bytes_.store_relaxed<Le32>(at, Le32(element.id));
     bytes_.store_relaxed<Le32>(at + offsetof(spec::VirtqUsedElem, len), Le32(element.length));
+  }
+  void set_avail_event(RingIndex index) const {
+    bytes_.store_relaxed<Le16>(event_offset(bytes_), Le16(index.value()));
   }
 
  private:

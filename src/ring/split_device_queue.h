@@ -17,6 +17,9 @@ namespace airlock::ring {
 /// them as used. Everything that the driver wrote is read once and checked before it is believed;
 /// the first lie breaks this queue, for good, and nothing else. VIRTIO 1.3, 2.7.
 ///
+/// With VIRTIO_F_IN_ORDER chains may still be pushed in any order: those whose predecessors are not
+/// done are held back. With VIRTIO_F_EVENT_IDX the two flags stay 0 and events decide.
+///
 /// One thread at a time. The window and its memory must outlive the queue.
 ///
 /// Typical round:
@@ -40,15 +43,18 @@ class SplitDeviceQueue {
 
   /// Returns a chain, of whose writable part the device wrote the first `written_bytes`, at the
   /// next publish(). A head that is not in flight, or more bytes than the chain had, is our own bug
-  /// (CHECK). Errors: kQueueBroken: the head is accounted for, and the ring is left alone.
-  /// VIRTIO 1.3, 2.7.8.2.
+  /// (CHECK). With VIRTIO_F_IN_ORDER the publish() that shows it is the first one after all chains
+  /// taken before it were pushed too; until then its head is not the driver's to use again.
+  /// Errors: kQueueBroken: the head is accounted for, and the ring is left alone.
+  /// VIRTIO 1.3, 2.7.8.2, 2.7.9.
   Result<void> push_used(Head head, std::uint32_t written_bytes);
 
   /// Shows the driver everything that was pushed. Release on used.idx. VIRTIO 1.3, 2.7.8.2.
   void publish();
 
   /// After publish(): whether the driver is to be interrupted for what was published since this was
-  /// last asked. VIRTIO 1.3, 2.7.7.2.
+  /// last asked: by the driver's flag, or by used_event, of which any value is legal (HD-21). Ask
+  /// at least once in 2^16 chains. VIRTIO 1.3, 2.7.7.2.
   [[nodiscard]] bool driver_wants_interrupt();
 
   /// Tells the driver not to notify (true), while the device polls anyway, or to notify again
@@ -57,7 +63,10 @@ class SplitDeviceQueue {
   ///   the driver publishes avail.idx and reads our flag, still set: it does not notify;
   ///   we clear the flag, having seen the ring empty before, and sleep: nobody wakes us.
   ///   With a full barrier between each side's store and load, at least one of us sees the other's.
-  /// VIRTIO 1.3, 2.7.10.
+  /// With VIRTIO_F_EVENT_IDX avail_event is our flag: next_avail asks for a notification of the
+  /// very next chain, what lies behind next_avail for none. It does not follow chain by chain:
+  /// `false` sets it, and so does each pop() that finds the ring empty before it says so, with the
+  /// same barrier. VIRTIO 1.3, 2.7.10.
   void suppress_notifications(bool suppressed);
 
   /// Finds the areas again after the window's memory changed (guest memory that a VMM took back,
@@ -66,7 +75,7 @@ class SplitDeviceQueue {
   /// kQueueBroken.
   Result<void> rebind();
 
-  /// Chains taken and not returned.
+  /// Chains taken and not pushed. (None is held back when there are none of these.)
   [[nodiscard]] std::uint32_t in_flight() const { return in_flight_; }
   /// Why the queue is broken, if it is.
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
@@ -76,8 +85,14 @@ class SplitDeviceQueue {
  private:
   /// What we know of each head; nothing of it is ever read back from the ring.
   struct Record {
+    enum class State : std::uint8_t {
+      kDriver,    // it is the driver's
+      kInFlight,  // taken, not pushed
+      kHeldBack,  // pushed, but not a predecessor of it: not in the used ring yet
+    };
     std::uint32_t writable_bytes = 0;
-    bool in_flight = false;
+    std::uint32_t written_bytes = 0;  // of one that is held back
+    State state = State::kDriver;
   };
   struct Views {
     DescriptorReader descriptors;
@@ -88,19 +103,26 @@ class SplitDeviceQueue {
   static Result<Views> open_views(const QueueConfig& config, const window::Window& window);
   SplitDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views);
   std::unexpected<Error> break_with(Error error);
+  void ask_for_notification();
+  [[nodiscard]] Result<bool> find_available();
   [[nodiscard]] Result<std::uint16_t> next_head() const;
   [[nodiscard]] Result<void> walk(std::uint16_t head, Chain& target);
+  void put_used(const UsedElement& element);
+  void put_finished();
 
   QueueConfig config_;
   const window::Window* window_;
   Views views_;
   ChainWalk walk_;
-  std::vector<Record> records_;  // by head
-  RingIndex next_avail_;         // the next entry that we take
-  RingIndex seen_avail_;         // avail.idx as last read and checked
-  RingIndex next_used_;          // where the next used element goes
-  RingIndex published_used_;     // used.idx as the driver sees it
-  RingIndex signalled_used_;     // used.idx when we last asked about the interrupt
+  std::vector<Record> records_;       // by head
+  std::vector<std::uint16_t> order_;  // in order: heads as taken, from next_used_ to next_avail_
+  RingIndex next_avail_;              // the next entry that we take
+  RingIndex seen_avail_;              // avail.idx as last read and checked
+  RingIndex next_used_;               // where the next used element goes
+  RingIndex published_used_;          // used.idx as the driver sees it
+  RingIndex signalled_used_;          // used.idx when we last asked about the interrupt
+  RingIndex avail_event_;             // as the driver sees it
+  bool suppressed_ = false;           // notifications, by our own wish
   std::uint32_t in_flight_ = 0;
   std::optional<Error> broken_;
 };

@@ -17,6 +17,11 @@ namespace airlock::ring {
 /// HD-7, HD-29), and each used element is read once and checked against it (HD-1 to HD-4). The
 /// first lie breaks the queue until it is made anew (HD-23). VIRTIO 1.3, 2.7.
 ///
+/// With VIRTIO_F_INDIRECT_DESC a request that fits a table takes one slot: its table is the slot's,
+/// written and never read back (HD-8). With VIRTIO_F_EVENT_IDX the two flags stay 0 and events
+/// decide. With VIRTIO_F_IN_ORDER descriptors are used in ring order, and requests end in the order
+/// in which they were submitted.
+///
 /// One thread at a time. The region's mapping must outlive the queue.
 ///
 /// Typical round:
@@ -28,7 +33,7 @@ class SplitDriverQueue {
   /// Zeroes the three areas and starts with empty rings. `region` is the whole region, as mapped by
   /// the driver; the areas in it are the caller's, and stay its own to free.
   /// Errors, with the queue: kOutOfRange, kNotAligned, both with the offset; kOutOfRange also for
-  /// an area at offset 0 in offset mode (DMB-DR3).
+  /// an area at offset 0 in offset mode (DMB-DR3). The same of the indirect tables.
   static Result<SplitDriverQueue> create(const DriverQueueConfig& config,
                                          const shm::SharedBytes& region);
 
@@ -41,13 +46,14 @@ class SplitDriverQueue {
   /// (more buffers than the queue has slots: never fits), kBadLength (no buffer, or an empty one),
   /// kChainTooBig (2^32 bytes or more), kOutOfRange (a buffer outside the region, or at offset 0 in
   /// offset mode), kQueueBroken (final).
-  /// VIRTIO 1.3, 2.7.4.2, 2.7.5.2, 2.7.13; GEN-DR2, DMB-DR3, DMB-DR4, HD-9.
+  /// VIRTIO 1.3, 2.7.4.2, 2.7.5.2, 2.7.5.3.1, 2.7.13; GEN-DR2, DMB-DR3, DMB-DR4, HD-8, HD-9.
   [[nodiscard]] Result<Token> submit(std::span<const Buffer> readable,
                                      std::span<const Buffer> writable, std::uint64_t cookie);
 
-  /// Shows the device everything that was submitted. True if it wants to be notified of it; false
-  /// also when there was nothing new. Release on avail.idx, then a full barrier before the device's
-  /// flag is read. VIRTIO 1.3, 2.7.13.3.1, 2.7.13.4.1; HD-22.
+  /// Shows the device everything that was submitted. True if it wants to be notified of it, by its
+  /// flag or by avail_event, of which any value is legal; false also when there was nothing new.
+  /// Release on avail.idx, then a full barrier before the device's wish is read.
+  /// VIRTIO 1.3, 2.7.10.1, 2.7.13.3.1, 2.7.13.4.1; HD-21, HD-22.
   [[nodiscard]] bool publish();
 
   /// Takes the next completion; nullopt if there is none now, which is never a fault: spurious
@@ -55,6 +61,11 @@ class SplitDriverQueue {
   /// Errors, which break the queue: kBadIndexJump (used.idx moved by more than is outstanding,
   /// HD-4), kBadIndex (HD-1), kNotOutstanding (a duplicate, or never published; HD-2), kBadLength
   /// (HD-3). kQueueBroken ever after. VIRTIO 1.3, 2.7.14. Acquire on used.idx.
+  ///
+  /// With VIRTIO_F_IN_ORDER an element stands for its request and all that were submitted before it
+  /// and are outstanding: they are completed first, one a call, with no length reported. It must
+  /// not stand for more than used.idx moved by: kNotOutstanding otherwise. VIRTIO 1.3, 2.7.9;
+  /// HD-32.
   [[nodiscard]] Result<std::optional<Completion>> poll();
 
   /// Asks the device for interrupts (true) or not (false). A hint: they may come all the same.
@@ -62,7 +73,10 @@ class SplitDriverQueue {
   ///   the device publishes used.idx and reads our flag, still set: it does not interrupt;
   ///   we clear the flag, having seen the ring empty before, and sleep: nobody wakes us.
   ///   With a full barrier between each side's store and load, at least one of us sees the other's.
-  /// VIRTIO 1.3, 2.7.7.1.
+  /// With VIRTIO_F_EVENT_IDX used_event is our flag: next_used asks for an interrupt at the very
+  /// next element, what lies behind next_used for none. It does not follow element by element:
+  /// `true` sets it, and so does each poll() that finds the ring empty before it says so, with the
+  /// same barrier. VIRTIO 1.3, 2.7.7.1.
   void want_interrupts(bool wanted);
 
   /// Ends the use of the ring, for a reset or because the device is gone: as if broken. The device
@@ -76,7 +90,9 @@ class SplitDriverQueue {
   [[nodiscard]] std::optional<Outstanding> take_outstanding();
 
   /// Slots that a request of `buffers` buffers takes: one with an indirect table, else one each.
-  [[nodiscard]] std::uint32_t slots_for(std::uint32_t buffers) const { return buffers; }
+  [[nodiscard]] std::uint32_t slots_for(std::uint32_t buffers) const {
+    return in_table(buffers) ? 1 : buffers;
+  }
   /// Slots that submit() may use now.
   [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
   /// What a notification says where VIRTIO_F_NOTIFICATION_DATA was negotiated: the queue's number
@@ -97,12 +113,20 @@ class SplitDriverQueue {
     std::uint64_t cookie = 0;
     std::uint64_t sequence = 0;  // how many were submitted before
     std::uint32_t writable_bytes = 0;
-    std::uint16_t slots = 0;  // descriptors of the chain
+    std::uint16_t slots = 0;  // descriptors of the chain in the ring's own table
     std::uint16_t tail = 0;   // the last of them
     bool outstanding = false;
   };
+  /// A used element that passed: the request that it names, and how many it returns: more than one
+  /// only with VIRTIO_F_IN_ORDER.
+  struct Batch {
+    std::uint16_t last = 0;
+    std::uint16_t left = 0;
+    std::uint32_t written_bytes = 0;  // into the last one
+  };
   struct Views {
     DescriptorWriter descriptors;
+    DescriptorWriter tables;  // one after another, by slot
     AvailWriter avail;
     UsedReader used;
   };
@@ -112,13 +136,25 @@ class SplitDriverQueue {
   [[nodiscard]] Result<void> check_buffer(const Buffer& buffer) const;
   [[nodiscard]] Result<std::uint32_t> check_buffers(std::span<const Buffer> readable,
                                                     std::span<const Buffer> writable) const;
+  [[nodiscard]] bool in_table(std::size_t buffers) const {
+    return config_.features.indirect && buffers >= 2 && buffers <= config_.tables.entries;
+  }
+  template <class Put>
+  void for_each_descriptor(std::span<const Buffer> readable, std::span<const Buffer> writable,
+                           const Put& put) const;
+  std::uint16_t put_chain(std::span<const Buffer> readable, std::span<const Buffer> writable);
+  std::uint16_t put_table(std::span<const Buffer> readable, std::span<const Buffer> writable);
+  void ask_for_interrupt();
+  [[nodiscard]] Result<bool> find_used();
+  [[nodiscard]] Result<Batch> take_element() const;
   void release(std::uint16_t head);
 
   DriverQueueConfig config_;
   std::uint64_t region_bytes_;
   Views views_;
-  std::vector<Record> records_;      // by head
-  std::vector<std::uint16_t> next_;  // by descriptor: the next of its chain, or the next free one
+  std::vector<Record> records_;       // by head
+  std::vector<std::uint16_t> next_;   // by descriptor: the next of its chain, or the next free one
+  std::vector<std::uint16_t> order_;  // in order: heads as submitted, by slot of the available ring
   std::uint16_t first_free_ = 0;
   std::uint32_t free_slots_;
   std::uint32_t outstanding_ = 0;
@@ -128,6 +164,9 @@ class SplitDriverQueue {
   std::uint64_t published_ = 0;   // of those, how many the device may see
   RingIndex next_used_;           // the next element that we take
   RingIndex seen_used_;           // used.idx as last read and checked
+  Batch batch_;                   // what the last element returned, and poll() did not yet
+  RingIndex used_event_;          // as the device sees it
+  bool wanted_ = true;            // interrupts, by our own wish
   std::optional<Error> broken_;
 };
 
