@@ -37,25 +37,60 @@ ChainBuilder& ChainBuilder::raw(std::uint64_t address, std::uint32_t length,
   return *this;
 }
 
+ChainBuilder& ChainBuilder::indirect() {
+  CHECK(!direct_);
+  direct_ = entries_.size();
+  return *this;
+}
+
 BuiltChain ChainBuilder::build() {
   CHECK(!entries_.empty());
-  const std::size_t first = driver_->take_descriptors(entries_.size());
-  const std::uint32_t mask = driver_->size().mask();
-  std::vector<BuiltChain::Piece> pieces;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const bool last = i + 1 == entries_.size();
+  const std::size_t direct = direct_.value_or(entries_.size());
+  const std::size_t count = direct + (direct_ ? 1 : 0);
+  const std::size_t first = driver_->take_descriptors(count);
+  const auto slot = [&](std::size_t i) {
+    return static_cast<std::uint16_t>((first + i) & driver_->size().mask());
+  };
+  for (std::size_t i = 0; i < direct; ++i) {
     Entry& entry = entries_[i];
-    entry.piece.descriptor = static_cast<std::uint16_t>((first + i) & mask);
-    const std::size_t next = last ? 0 : (first + i + 1) & mask;
-    const unsigned flags = (entry.piece.writable ? spec::VIRTQ_DESC_F_WRITE : 0U) |
-                           (last ? 0U : spec::VIRTQ_DESC_F_NEXT);
-    driver_->put_descriptor(entry.piece.descriptor, {.address = entry.address,
-                                                     .length = entry.piece.length,
-                                                     .flags = static_cast<std::uint16_t>(flags),
-                                                     .next = static_cast<std::uint16_t>(next)});
-    pieces.push_back(entry.piece);
+    entry.piece.descriptor = slot(i);
+    driver_->put_descriptor(slot(i), entry.descriptor(i + 1 == count, slot(i + 1)));
   }
-  return {*driver_, std::move(pieces)};
+  BuiltChain::Table table;
+  if (direct_) table = build_table(slot(direct));
+  std::vector<BuiltChain::Piece> pieces;
+  for (const Entry& entry : entries_)
+    pieces.push_back(entry.piece);
+  return {*driver_, std::move(pieces), table};
+}
+
+airlock_descriptor ChainBuilder::Entry::descriptor(bool last, std::uint16_t next) const {
+  const unsigned flags =
+      (piece.writable ? spec::VIRTQ_DESC_F_WRITE : 0U) | (last ? 0U : spec::VIRTQ_DESC_F_NEXT);
+  return {.address = address,
+          .length = piece.length,
+          .flags = static_cast<std::uint16_t>(flags),
+          .next = last ? std::uint16_t{0} : next};
+}
+
+BuiltChain::Table ChainBuilder::build_table(std::uint16_t descriptor) {
+  const std::span<Entry> entries = std::span(entries_).subspan(*direct_);
+  const auto bytes = static_cast<std::uint32_t>(entries.size() * AIRLOCK_DESC_BYTES);
+  const window::RegionOffset table = driver_->region().allocate(bytes);
+  for (std::uint16_t i = 0; i < entries.size(); ++i) {
+    const bool last = i + std::size_t{1} == entries.size();
+    entries[i].piece.descriptor = i;
+    entries[i].piece.in_table = true;
+    driver_->put_table_entry(table, i,
+                             entries[i].descriptor(last, static_cast<std::uint16_t>(i + 1)));
+  }
+  driver_->put_descriptor(descriptor, {.address = driver_->address(table),
+                                       .length = bytes,
+                                       .flags = spec::VIRTQ_DESC_F_INDIRECT,
+                                       .next = 0});
+  return {.offset = table,
+          .entries = static_cast<std::uint16_t>(entries.size()),
+          .descriptor = descriptor};
 }
 
 BuiltChain ChainBuilder::submit() {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -18,21 +19,34 @@ class BuiltChain {
   struct Piece {
     window::RegionOffset offset{};
     std::uint32_t length = 0;
-    std::uint16_t descriptor = 0;  // its index in the table
+    std::uint16_t descriptor = 0;  // its index in its table
     bool writable = false;         // by the device
+    bool in_table = false;         // the indirect one
+  };
+  struct Table {
+    window::RegionOffset offset{};
+    std::uint16_t entries = 0;
+    std::uint16_t descriptor = 0;  // index of the one that names it
   };
 
   BuiltChain(const FakeDriver& driver, std::vector<Piece> pieces)
-      : driver_(&driver), pieces_(std::move(pieces)) {}
+      : BuiltChain(driver, std::move(pieces), Table()) {}
+  BuiltChain(const FakeDriver& driver, std::vector<Piece> pieces, Table table)
+      : driver_(&driver), pieces_(std::move(pieces)), table_(table) {}
 
-  [[nodiscard]] std::uint16_t head() const { return pieces_.front().descriptor; }
+  [[nodiscard]] std::uint16_t head() const {
+    return pieces_.front().in_table ? table_.descriptor : pieces_.front().descriptor;
+  }
   [[nodiscard]] const std::vector<Piece>& pieces() const { return pieces_; }
+  /// Of a chain built with indirect().
+  [[nodiscard]] const Table& table() const { return table_; }
   /// All bytes of the device-writable part as they are now.
   [[nodiscard]] std::vector<std::byte> written() const;
 
  private:
   const FakeDriver* driver_;
   std::vector<Piece> pieces_;
+  Table table_;
 };
 
 /// Builds a chain piece by piece, each in a buffer of its own:
@@ -59,6 +73,9 @@ class ChainBuilder {
   ChainBuilder& writable(std::uint32_t length);
   /// A descriptor with any address and length: nothing is allocated.
   ChainBuilder& raw(std::uint64_t address, std::uint32_t length, bool for_device_to_write);
+  /// Everything after this stands in an indirect table, which the chain's last descriptor in the
+  /// ring names. Once a chain (CHECK).
+  ChainBuilder& indirect();
 
   /// Writes the descriptors; the device does not know of them yet.
   BuiltChain build();
@@ -69,9 +86,14 @@ class ChainBuilder {
   struct Entry {
     BuiltChain::Piece piece;
     std::uint64_t address = 0;
+
+    [[nodiscard]] airlock_descriptor descriptor(bool last, std::uint16_t next) const;
   };
+  [[nodiscard]] BuiltChain::Table build_table(std::uint16_t descriptor);
+
   FakeDriver* driver_;
   std::vector<Entry> entries_;
+  std::optional<std::size_t> direct_;  // entries in the ring, if the others are in a table
 };
 
 }  // namespace airlock::testing

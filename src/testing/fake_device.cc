@@ -36,6 +36,10 @@ std::uint16_t FakeDevice::avail_flags() const {
   return avail_.flags();
 }
 
+std::uint16_t FakeDevice::used_event() const {
+  return avail_.used_event().value();
+}
+
 void FakeDevice::put_used(std::uint16_t entry, const ring::UsedElement& element) {
   used_.put(ring::RingIndex(entry).slot(size_), element);
 }
@@ -49,13 +53,21 @@ void FakeDevice::set_used_flags(std::uint16_t flags) {
   used_.set_flags(flags);
 }
 
+void FakeDevice::set_avail_event(std::uint16_t index) {
+  used_.set_avail_event(ring::RingIndex(index));
+}
+
 void FakeDevice::scribble_descriptor(std::uint32_t index, const airlock_descriptor& descriptor) {
   scribble_.put(index & size_.mask(), descriptor);
 }
 
 void FakeDevice::use(std::uint32_t id, std::uint32_t length) {
+  use_batch(id, length, 1);
+}
+
+void FakeDevice::use_batch(std::uint32_t id, std::uint32_t length, std::uint16_t count) {
   put_used(used_index_, {.id = id, .length = length});
-  set_used_index(static_cast<std::uint16_t>(used_index_ + 1));
+  set_used_index(static_cast<std::uint16_t>(used_index_ + count));
 }
 
 }  // namespace airlock::testing

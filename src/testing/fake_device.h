@@ -24,17 +24,23 @@ class FakeDevice {
   [[nodiscard]] std::uint16_t available(std::uint16_t entry) const;
   [[nodiscard]] std::uint16_t avail_index() const;
   [[nodiscard]] std::uint16_t avail_flags() const;
+  [[nodiscard]] std::uint16_t used_event() const;
 
   // Raw writes.
   /// Writes an entry of the used ring; `entry` counts as used.idx does.
   void put_used(std::uint16_t entry, const ring::UsedElement& element);
   void set_used_index(std::uint16_t index);
   void set_used_flags(std::uint16_t flags);
+  /// With VIRTIO_F_EVENT_IDX: the available entry to be notified of.
+  void set_avail_event(std::uint16_t index);
   /// Writes where a device has no business: the descriptor table.
   void scribble_descriptor(std::uint32_t index, const airlock_descriptor& descriptor);
 
   /// The honest way: the next element, and then the index.
   void use(std::uint32_t id, std::uint32_t length);
+  /// With VIRTIO_F_IN_ORDER: the next element, and then the index, `count` further: the element
+  /// stands for `count` chains, of which `id` is the last.
+  void use_batch(std::uint32_t id, std::uint32_t length, std::uint16_t count);
   [[nodiscard]] std::uint16_t used_index() const { return used_index_; }
 
  private:

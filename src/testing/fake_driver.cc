@@ -49,6 +49,16 @@ void FakeDriver::set_avail_flags(std::uint16_t flags) {
   avail_.set_flags(flags);
 }
 
+void FakeDriver::set_used_event(std::uint16_t index) {
+  avail_.set_used_event(ring::RingIndex(index));
+}
+
+void FakeDriver::put_table_entry(window::RegionOffset table, std::uint32_t index,
+                                 const airlock_descriptor& descriptor) {
+  const std::uint64_t length = (std::uint64_t{index} + 1) * AIRLOCK_DESC_BYTES;
+  ring::DescriptorWriter(area(*region_, table, length)).put(index, descriptor);
+}
+
 void FakeDriver::make_available(std::uint16_t head) {
   put_available(avail_index_, head);
   set_avail_index(static_cast<std::uint16_t>(avail_index_ + 1));

@@ -36,6 +36,11 @@ class FakeDriver {
   void put_available(std::uint16_t entry, std::uint16_t head);
   void set_avail_index(std::uint16_t index);
   void set_avail_flags(std::uint16_t flags);
+  /// With VIRTIO_F_EVENT_IDX: the used entry to be interrupted for.
+  void set_used_event(std::uint16_t index);
+  /// Writes an entry of an indirect table at `table`; `index` is not checked.
+  void put_table_entry(window::RegionOffset table, std::uint32_t index,
+                       const airlock_descriptor& descriptor);
 
   /// The honest way: the next entry, and then the index.
   void make_available(std::uint16_t head);
@@ -47,6 +52,7 @@ class FakeDriver {
 
   // What the device wrote.
   [[nodiscard]] std::uint16_t used_flags() const { return used_.flags(); }
+  [[nodiscard]] std::uint16_t avail_event() const { return used_.avail_event().value(); }
   [[nodiscard]] std::uint16_t used_index() const { return used_.acquire_index().value(); }
   /// An entry of the used ring; `entry` counts as used.idx does.
   [[nodiscard]] ring::UsedElement used_element(std::uint16_t entry) const;
