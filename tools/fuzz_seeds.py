@@ -141,11 +141,11 @@ def virtio_pci_device():
     }
 
 
-# --- session_fuzz -----------------------------------------------------------------------------
+# --- vfio_user_session_fuzz ---------------------------------------------------------------------
 
 
 def message(seed, command, payload=(), more=0):
-    """One well-formed message of session_fuzz; `payload`: what it picks a kind of number with."""
+    """One well-formed message; `payload` is (number, bits) of each number in it."""
     seed.number(1, 0, 7)  # the handler answers at once
     seed.integer(7, 16).number(command, 0, 20).number(0, 0, 31).boolean(False)
     for value, bits in payload:
@@ -218,7 +218,7 @@ def all_seeds():
     return {
         "blk_request_fuzz": blk_request(),
         "capability_walk_fuzz": capability_walk(),
-        "session_fuzz": session(),
+        "vfio_user_session_fuzz": session(),
         "virtio_pci_device_fuzz": virtio_pci_device(),
     }
 

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fuzz_campaign  # noqa: E402
 import fuzz_seeds  # noqa: E402
 import fuzz_smoke  # noqa: E402
+import tidy  # noqa: E402
 
 
 class Smoke(unittest.TestCase):
@@ -76,6 +77,12 @@ class Seeds(unittest.TestCase):
     def test_a_number_outside_its_range_is_refused(self):
         with self.assertRaises(ValueError):
             fuzz_seeds.Seed().number(16, 0, 15)
+
+    def test_every_folder_of_seeds_is_that_of_a_target(self):
+        texts = tidy.read_tree(fuzz_smoke.REPO)
+        lists = "".join(text for path, text in texts.items() if path.endswith("CMakeLists.txt"))
+        for name in os.listdir(fuzz_seeds.FOLDER):
+            self.assertIn(f"airlock_fuzz({name} ", lists)
 
     def test_the_tree_holds_what_the_script_makes(self):
         for name, seeds in fuzz_seeds.all_seeds().items():
