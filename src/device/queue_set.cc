@@ -20,10 +20,12 @@ Result<void> QueueSet::add(std::uint16_t queue, std::unique_ptr<QueueTask> task)
       if (*self != nullptr && (*self)->options_.on_broken) (*self)->options_.on_broken(error);
     });
   };
-  workers_.emplace(
-      queue,
-      TRY(QueueWorker::start(
-          std::move(task), {.queue = queue, .poll_max = options_.poll_max, .on_broken = broken})));
+  // One that ran while memory changes would look for its ring where that was.
+  const bool pausing = waiting_for_ > 0 && operations_.front().kind == Kind::kPause;
+  workers_.emplace(queue, TRY(QueueWorker::start(std::move(task), {.queue = queue,
+                                                                   .poll_max = options_.poll_max,
+                                                                   .at_rest = pausing || at_rest_,
+                                                                   .on_broken = broken})));
   return {};
 }
 
@@ -33,20 +35,23 @@ void QueueSet::notify(std::uint16_t queue) const {
 }
 
 void QueueSet::pause(std::function<void()> paused) {
-  operations_.push_back({.done = std::move(paused)});
-  next_operation();
+  give({.kind = Kind::kPause, .done = std::move(paused)});
 }
 
 void QueueSet::resume() {
   CHECK(waiting_for_ == 0);
+  at_rest_ = false;
   for (const auto& [queue, worker] : workers_) {
     if (worker->rebind()) worker->resume();
   }
 }
 
+void QueueSet::stop_one(std::uint16_t queue, std::function<void()> stopped) {
+  give({.kind = Kind::kStopOne, .queue = queue, .discard = true, .done = std::move(stopped)});
+}
+
 void QueueSet::stop(bool discard, std::function<void()> stopped) {
-  operations_.push_back({.ends = true, .discard = discard, .done = std::move(stopped)});
-  next_operation();
+  give({.kind = Kind::kStop, .discard = discard, .done = std::move(stopped)});
 }
 
 void QueueSet::stop_and_wait(bool discard) {
@@ -55,6 +60,7 @@ void QueueSet::stop_and_wait(bool discard) {
   workers_.clear();  // joins
   // What was asked for before is fulfilled: there are no queues. Its askers hear of it, in order.
   waiting_for_ = 0;
+  at_rest_ = false;
   ++round_;
   auto asked = std::exchange(operations_, {});
   for (const Operation& operation : asked) {
@@ -62,17 +68,24 @@ void QueueSet::stop_and_wait(bool discard) {
   }
 }
 
+void QueueSet::give(Operation operation) {
+  operations_.push_back(std::move(operation));
+  next_operation();
+}
+
 void QueueSet::next_operation() {
   while (waiting_for_ == 0 && !operations_.empty()) {
-    waiting_for_ = workers_.size();
+    waiting_for_ = concerned(operations_.front());
     if (waiting_for_ > 0) {
       begin(operations_.front());
       return;
     }
-    const Operation finished = std::move(operations_.front());
-    operations_.pop_front();
-    if (finished.done) finished.done();
+    finish_first();
   }
+}
+
+std::size_t QueueSet::concerned(const Operation& operation) const {
+  return operation.kind == Kind::kStopOne ? workers_.count(operation.queue) : workers_.size();
 }
 
 void QueueSet::begin(const Operation& operation) {
@@ -82,21 +95,34 @@ void QueueSet::begin(const Operation& operation) {
     });
   };
   for (const auto& [queue, worker] : workers_) {
-    if (operation.ends) {
-      worker->stop(operation.discard, report);
-    } else {
-      worker->pause(report);
+    switch (operation.kind) {
+      case Kind::kPause:
+        worker->pause(report);
+        break;
+      case Kind::kStopOne:
+        if (queue == operation.queue) worker->stop(operation.discard, report);
+        break;
+      case Kind::kStop:
+        worker->stop(operation.discard, report);
+        break;
     }
   }
 }
 
 void QueueSet::one_finished(std::uint64_t round) {
   if (round != round_ || --waiting_for_ > 0) return;
+  finish_first();
+  next_operation();
+}
+
+void QueueSet::finish_first() {
   const Operation finished = std::move(operations_.front());
   operations_.pop_front();
-  if (finished.ends) workers_.clear();  // their threads have ended or are about to
+  // Threads that were stopped have ended or are about to.
+  if (finished.kind == Kind::kStop) workers_.clear();
+  if (finished.kind == Kind::kStopOne) workers_.erase(finished.queue);
+  if (finished.kind != Kind::kStopOne) at_rest_ = finished.kind == Kind::kPause;
   if (finished.done) finished.done();
-  next_operation();
 }
 
 }  // namespace airlock::device

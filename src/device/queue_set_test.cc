@@ -106,9 +106,125 @@ TEST_F(QueueSetTest, StopGivenDuringAPauseFollowsIt) {
   EXPECT_EQ(order, "paused stopped");
 }
 
+// VIRTIO 1.3, 2.6.1.1.1: that queue alone, and nothing of it is returned to the ring.
+TEST_F(QueueSetTest, StopsOneQueueAndTheOthersGoOn) {
+  add(0);
+  add(1);
+  offer(0);
+  offer(1);
+  bool stopped = false;
+  set_->stop_one(0, [&] { stopped = true; });
+  finish_one(scripts_[1]);
+  pump_until([&] { return scripts_[1].returned.load() == 1; });
+  EXPECT_FALSE(stopped) << "it has I/O in flight";
+  finish_one(scripts_[0]);
+  pump_until([&] { return stopped; });
+  EXPECT_EQ(scripts_[0].returned, 0);
+  EXPECT_EQ(scripts_[0].discarded, 1);
+  offer(1);
+  finish_one(scripts_[1]);
+  add(0);  // and it may come back
+  offer(0);
+  finish_one(scripts_[0]);
+}
+
+TEST_F(QueueSetTest, QueueStoppedDuringAPauseFollowsIt) {
+  add(0);
+  add(1);
+  offer(0);
+  std::string order;
+  set_->pause([&] {
+    order += "paused ";
+    set_->resume();
+  });
+  set_->stop_one(1, [&] { order += "one "; });
+  set_->stop(true, [&] { order += "all"; });
+  finish_one(scripts_[0]);
+  pump_until([&] { return set_->empty(); });
+  EXPECT_EQ(order, "paused one all");
+}
+
+TEST_F(QueueSetTest, PauseFollowsAQueueThatIsStopping) {
+  add(0);
+  add(1);
+  offer(0);
+  std::string order;
+  set_->stop_one(0, [&] { order += "one "; });
+  set_->pause([&] { order += "paused"; });
+  finish_one(scripts_[0]);
+  pump_until([&] { return order == "one paused"; });
+  set_->resume();
+  offer(1);
+  finish_one(scripts_[1]);
+}
+
+// Memory may be changed as soon as the pause is over: nothing may look at its ring by then.
+TEST_F(QueueSetTest, QueueAddedDuringAPauseRestsUntilItIsOver) {
+  add(0);
+  offer(0);
+  bool paused = false;
+  set_->pause([&] { paused = true; });
+  scripts_[1].offered = 1;
+  add(1);
+  set_->notify(1);
+  finish_one(scripts_[0]);
+  pump_until([&] { return paused; });
+  EXPECT_EQ(scripts_[1].calls, 0);
+  set_->resume();
+  wait_until([&] { return scripts_[1].taken.load() == 1; });
+  finish_one(scripts_[1]);
+}
+
+TEST_F(QueueSetTest, QueueAddedDuringAPauseFindsItsRingFirst) {
+  add(0);
+  bool paused = false;
+  set_->pause([&] { paused = true; });
+  pump_until([&] { return paused; });
+  scripts_[1].ring_gone = true;
+  scripts_[1].offered = 1;
+  add(1);
+  set_->resume();
+  set_->notify(1);
+  paused = false;
+  set_->pause([&] { paused = true; });
+  pump_until([&] { return paused; });
+  EXPECT_EQ(scripts_[1].taken, 0);
+  scripts_[1].ring_gone = false;
+  set_->resume();
+  wait_until([&] { return scripts_[1].taken.load() == 1; });
+  finish_one(scripts_[1]);
+}
+
+TEST_F(QueueSetTest, QueueAddedWhileAnotherStopsRunsAtOnce) {
+  add(0);
+  offer(0);
+  bool stopped = false;
+  set_->stop_one(0, [&] { stopped = true; });
+  add(1);
+  offer(1);
+  finish_one(scripts_[1]);
+  pump_until([&] { return scripts_[1].returned.load() == 1; });
+  EXPECT_FALSE(stopped);
+  finish_one(scripts_[0]);
+  pump_until([&] { return stopped; });
+}
+
+TEST_F(QueueSetTest, StopAndWaitFulfilsTheStopOfOne) {
+  add(0);
+  std::string order;
+  set_->stop_one(0, [&] { order += "one "; });
+  set_->stop(true, [&] { order += "all"; });
+  set_->stop_and_wait(true);
+  EXPECT_EQ(order, "one all");
+  EXPECT_TRUE(set_->empty());
+}
+
 TEST_F(QueueSetTest, OperationsOnNoQueueAreDoneAtOnce) {
   bool stopped = false;
   set_->stop(false, [&] { stopped = true; });
+  EXPECT_TRUE(stopped);
+  stopped = false;
+  set_->stop_one(7, [&] { stopped = true; });
   EXPECT_TRUE(stopped);
   set_->notify(7);
 }

@@ -42,7 +42,8 @@ QueueWorker::QueueWorker(std::unique_ptr<QueueTask> task, Options options, Event
     : task_(std::move(task)),
       options_(std::move(options)),
       wake_(std::move(wake)),
-      budget_(options_.poll_max) {}
+      budget_(options_.poll_max),
+      order_(options_.at_rest ? Order::kPause : Order::kRun) {}
 
 QueueWorker::~QueueWorker() {
   if (order() != Order::kStop && order() != Order::kStopAndDiscard) stop(true, nullptr);
@@ -73,7 +74,7 @@ void QueueWorker::give(Order order, std::function<void()> done) {
 void QueueWorker::run() {
   pthread_setname_np(pthread_self(), fmt::format("queue-{}", options_.queue).c_str());
   // At rest the task is the control thread's (rebind), and must not be touched here.
-  bool at_rest = false;
+  bool at_rest = options_.at_rest;
   for (;;) {
     const Order now = order();
     if (now == Order::kRun) {

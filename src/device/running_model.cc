@@ -21,17 +21,9 @@ Result<void> RunningModel::start(const pci::Negotiated& negotiated,
                                  std::span<const pci::QueueSetup> queues) {
   CHECK(transport_ != nullptr && queues_.empty());
   for (const pci::QueueSetup& setup : queues) {
-    const auto interrupt = [this, queue = setup.index] {
-      interrupts_.fetch_add(1, std::memory_order_relaxed);
-      transport_->interrupt_queue(queue);
-    };
-    auto task = type_.make_queue(
-        {.negotiated = negotiated, .setup = setup, .window = &window_, .interrupt = interrupt});
-    const Result<void> added =
-        task ? queues_.add(setup.index, std::move(*task)) : Result<void>(fail(task.error()));
-    if (!added) {
+    if (auto started = start_queue(negotiated, setup); !started) {
       queues_.stop_and_wait(true);  // at once: nothing was taken yet, or hardly anything
-      return added;
+      return started;
     }
   }
   return {};
@@ -39,6 +31,22 @@ Result<void> RunningModel::start(const pci::Negotiated& negotiated,
 
 void RunningModel::stop(std::function<void()> done) {
   queues_.stop(true, std::move(done));
+}
+
+void RunningModel::reset_queue(std::uint16_t queue, std::function<void()> done) {
+  queues_.stop_one(queue, std::move(done));
+}
+
+Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
+                                       const pci::QueueSetup& setup) {
+  CHECK(transport_ != nullptr);
+  const auto interrupt = [this, queue = setup.index] {
+    interrupts_.fetch_add(1, std::memory_order_relaxed);
+    transport_->interrupt_queue(queue);
+  };
+  auto task = TRY(type_.make_queue(
+      {.negotiated = negotiated, .setup = setup, .window = &window_, .interrupt = interrupt}));
+  return queues_.add(setup.index, std::move(task));
 }
 
 void RunningModel::notify(std::uint16_t queue) {

@@ -40,6 +40,9 @@ class RunningModel final : public pci::VirtioModel {
   Result<void> start(const pci::Negotiated& negotiated,
                      std::span<const pci::QueueSetup> queues) override;
   void stop(std::function<void()> done) override;
+  void reset_queue(std::uint16_t queue, std::function<void()> done) override;
+  Result<void> start_queue(const pci::Negotiated& negotiated,
+                           const pci::QueueSetup& setup) override;
   void notify(std::uint16_t queue) override;
 
  private:

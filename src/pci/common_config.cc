@@ -39,6 +39,7 @@ constexpr Register kWritable[] = {
     AIRLOCK_REGISTER(queue_desc),
     AIRLOCK_REGISTER(queue_driver),
     AIRLOCK_REGISTER(queue_device),
+    AIRLOCK_REGISTER(queue_reset),
 };
 
 #undef AIRLOCK_REGISTER
@@ -69,15 +70,21 @@ void CommonConfig::reset() {
   driver_features_ = {};
   config_vector_.store(spec::VIRTIO_MSI_NO_VECTOR);
   queue_select_ = 0;
-  for (std::size_t i = 0; i < queues_.size(); ++i) {
-    Queue& queue = queues_[i];
-    queue.size = options_.queue_sizes[i];
-    queue.enabled = false;
-    queue.vector.store(spec::VIRTIO_MSI_NO_VECTOR);
-    queue.descriptor_area = 0;
-    queue.driver_area = 0;
-    queue.device_area = 0;
+  for (std::uint16_t queue = 0; queue < queue_count(); ++queue) {
+    reset_registers(queue);
+    queues_[queue].was_reset = false;
   }
+}
+
+void CommonConfig::reset_registers(std::uint16_t queue) {
+  Queue& registers = queues_[queue];
+  registers.size = options_.queue_sizes[queue];
+  registers.enabled = false;
+  registers.resetting = false;
+  registers.vector.store(spec::VIRTIO_MSI_NO_VECTOR);
+  registers.descriptor_area = 0;
+  registers.driver_area = 0;
+  registers.device_area = 0;
 }
 
 void CommonConfig::read(std::uint32_t offset, std::span<std::byte> target) const {
@@ -134,6 +141,7 @@ void CommonConfig::image_of_queue(Common& common) const {
   common.queue_desc.set(queue.descriptor_area);
   common.queue_driver.set(queue.driver_area);
   common.queue_device.set(queue.device_area);
+  common.queue_reset.set(queue.resetting ? 1 : 0);
 }
 
 void CommonConfig::set_register(std::uint32_t offset, std::uint64_t value) {
@@ -166,6 +174,10 @@ void CommonConfig::set_queue_register(std::uint32_t offset, std::uint64_t value)
   // The vector alone may change while the queue runs.
   if (offset == offsetof(Common, queue_msix_vector)) {
     queue.vector.store(checked_vector(value));
+    return;
+  }
+  if (offset == offsetof(Common, queue_reset)) {
+    if (value == 1) owner_.write_queue_reset(queue_select_);
     return;
   }
   if (queue.enabled) return;
@@ -234,6 +246,26 @@ bool CommonConfig::queue_enabled(std::uint16_t queue) const {
 void CommonConfig::set_queue_enabled(std::uint16_t queue) {
   CHECK(queue < queues_.size());
   queues_[queue].enabled = true;
+  queues_[queue].was_reset = false;
+}
+
+void CommonConfig::begin_queue_reset(std::uint16_t queue) {
+  CHECK(queue_enabled(queue));
+  queues_[queue].resetting = true;
+}
+
+void CommonConfig::finish_queue_reset(std::uint16_t queue) {
+  CHECK(queue_resetting(queue));
+  reset_registers(queue);
+  queues_[queue].was_reset = true;
+}
+
+bool CommonConfig::queue_resetting(std::uint16_t queue) const {
+  return queue < queues_.size() && queues_[queue].resetting;
+}
+
+bool CommonConfig::queue_was_reset(std::uint16_t queue) const {
+  return queue < queues_.size() && queues_[queue].was_reset;
 }
 
 std::uint16_t CommonConfig::queue_vector(std::uint16_t queue) const {

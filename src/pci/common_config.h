@@ -25,6 +25,7 @@ class CommonConfigOwner {
   [[nodiscard]] virtual std::uint8_t config_generation() const = 0;
   virtual void write_status(std::uint8_t value) = 0;
   virtual void write_queue_enable(std::uint16_t queue) = 0;
+  virtual void write_queue_reset(std::uint16_t queue) = 0;
 };
 
 /// The registers of the common configuration structure. VIRTIO 1.3, 4.1.4.3.
@@ -64,6 +65,16 @@ class CommonConfig {
   [[nodiscard]] bool queue_enabled(std::uint16_t queue) const;
   void set_queue_enabled(std::uint16_t queue);
 
+  // The reset of one queue. VIRTIO 1.3, 2.6.1, 4.1.4.3.1.
+  /// From now on queue_reset reads 1, and the queue's registers ignore what is written.
+  void begin_queue_reset(std::uint16_t queue);
+  /// The queue's registers are as after a reset of the device, and the queue may be enabled again
+  /// while the device runs.
+  void finish_queue_reset(std::uint16_t queue);
+  [[nodiscard]] bool queue_resetting(std::uint16_t queue) const;
+  /// Whether the queue was reset by itself, and not enabled since.
+  [[nodiscard]] bool queue_was_reset(std::uint16_t queue) const;
+
   /// Any thread. VIRTIO_MSI_NO_VECTOR where there is none.
   [[nodiscard]] std::uint16_t config_vector() const { return config_vector_.load(); }
   [[nodiscard]] std::uint16_t queue_vector(std::uint16_t queue) const;
@@ -72,6 +83,8 @@ class CommonConfig {
   struct Queue {
     std::uint16_t size = 0;
     bool enabled = false;
+    bool resetting = false;
+    bool was_reset = false;
     std::atomic<std::uint16_t> vector{spec::VIRTIO_MSI_NO_VECTOR};
     std::uint64_t descriptor_area = 0;
     std::uint64_t driver_area = 0;
@@ -79,6 +92,7 @@ class CommonConfig {
   };
   static constexpr std::size_t kFeatureWords = 4;
 
+  void reset_registers(std::uint16_t queue);
   [[nodiscard]] spec::VirtioPciCommonCfgDmb image() const;
   void image_of_queue(spec::VirtioPciCommonCfg& common) const;
   void set_register(std::uint32_t offset, std::uint64_t value);

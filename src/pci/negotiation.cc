@@ -55,7 +55,8 @@ std::uint64_t Negotiation::offered(std::uint64_t model_features) const {
   const std::uint64_t always =
       spec::feature(spec::VIRTIO_F_VERSION_1) | spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM);
   const std::uint64_t region = shows_region() ? spec::feature(region_bit()) : 0;
-  return (model_features & kModelFeatures) | always | region;
+  const std::uint64_t transport = options_.transport_features & kTransportFeatures;
+  return (model_features & kModelFeatures) | transport | always | region;
 }
 
 Result<Negotiated> Negotiation::judge(std::uint64_t accepted, std::uint64_t offered) const {

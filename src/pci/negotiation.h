@@ -25,9 +25,16 @@ enum class AddressOffer : std::uint8_t {
   kOffset,  // VIRTIO_F_DMB: a shared memory capability and dmb_shm_id, offsets
 };
 
+/// What the transport itself can do about queues, and offers unless told otherwise: whatever the
+/// device type is. VIRTIO 1.3, 2.6.1, 2.9, 6.
+inline constexpr std::uint64_t kTransportFeatures =
+    spec::feature(spec::VIRTIO_F_NOTIFICATION_DATA) | spec::feature(spec::VIRTIO_F_RING_RESET);
+
 struct NegotiationOptions {
   DmaPolicy policy = DmaPolicy::kRequire;
   AddressOffer offer = AddressOffer::kBus;
+  /// Of kTransportFeatures, those on offer, as a mask; others are ignored.
+  std::uint64_t transport_features = kTransportFeatures;
   /// The numbers of the drafts' features: provisional, so they can be moved (DEF-2).
   unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;
   unsigned dmb_bit = spec::VIRTIO_F_DMB;

@@ -19,6 +19,7 @@ constexpr std::uint64_t kVersion = spec::feature(spec::VIRTIO_F_VERSION_1);
 constexpr std::uint64_t kPlatform = spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM);
 constexpr std::uint64_t kSwiotlb = spec::feature(spec::VIRTIO_F_SWIOTLB);
 constexpr std::uint64_t kDmb = spec::feature(spec::VIRTIO_F_DMB);
+constexpr std::uint64_t kAlways = kVersion | kPlatform | kTransportFeatures;
 
 Negotiation rules(DmaPolicy policy, AddressOffer offer = AddressOffer::kBus) {
   return MUST(Negotiation::create({.policy = policy, .offer = offer}));
@@ -33,18 +34,32 @@ Refusal refusal(const Negotiation& rules, std::uint64_t accepted) {
 
 // GEN-DV2, BASE-4, DMB-D2.
 TEST(Negotiation, OffersTheRegionByPolicyAndMode) {
-  EXPECT_EQ(rules(DmaPolicy::kRequire).offered(0), kVersion | kPlatform | kSwiotlb);
-  EXPECT_EQ(rules(DmaPolicy::kPrefer).offered(0), kVersion | kPlatform | kSwiotlb);
-  EXPECT_EQ(rules(DmaPolicy::kOpen).offered(0), kVersion | kPlatform);
+  EXPECT_EQ(rules(DmaPolicy::kRequire).offered(0), kAlways | kSwiotlb);
+  EXPECT_EQ(rules(DmaPolicy::kPrefer).offered(0), kAlways | kSwiotlb);
+  EXPECT_EQ(rules(DmaPolicy::kOpen).offered(0), kAlways);
   const auto offset = AddressOffer::kOffset;
-  EXPECT_EQ(rules(DmaPolicy::kRequire, offset).offered(0), kVersion | kPlatform | kDmb);
-  EXPECT_EQ(rules(DmaPolicy::kOpen, offset).offered(0), kVersion | kPlatform);
+  EXPECT_EQ(rules(DmaPolicy::kRequire, offset).offered(0), kAlways | kDmb);
+  EXPECT_EQ(rules(DmaPolicy::kOpen, offset).offered(0), kAlways);
+}
+
+// What the transport can do about queues is a choice, and nothing else is.
+TEST(Negotiation, OffersOfTheTransportWhatItIsToldTo) {
+  const auto offer = [](std::uint64_t transport_features) {
+    return MUST(Negotiation::create({.transport_features = transport_features}))
+    .offered(0);
+  };
+  EXPECT_EQ(offer(0), kVersion | kPlatform | kSwiotlb);
+  const std::uint64_t reset = spec::feature(spec::VIRTIO_F_RING_RESET);
+  EXPECT_EQ(offer(reset), kVersion | kPlatform | kSwiotlb | reset);
+  EXPECT_EQ(offer(~std::uint64_t{0}), kAlways | kSwiotlb);
 }
 
 // DEF-2: a back end's feature set has bit 27 as ANY_LAYOUT; it must not get through as a promise.
 TEST(Negotiation, OffersOfAModelOnlyWhatIsAModelsToOffer) {
   const std::uint64_t all = ~std::uint64_t{0};
-  const std::uint64_t open = rules(DmaPolicy::kOpen).offered(all);
+  const std::uint64_t open =
+      MUST(Negotiation::create({.policy = DmaPolicy::kOpen, .transport_features = 0}))
+  .offered(all);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_ANY_LAYOUT), 0U);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_DMB), 0U);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_SR_IOV), 0U);
@@ -107,7 +122,7 @@ TEST(Negotiation, TheBitsAreOptions) {
   const auto with = [](unsigned bit) {
     return Negotiation::create({.offer = AddressOffer::kBus, .swiotlb_bit = bit});
   };
-  EXPECT_EQ(MUST(with(43)).offered(0), kVersion | kPlatform | spec::feature(43));
+  EXPECT_EQ(MUST(with(43)).offered(0), kAlways | spec::feature(43));
   for (const unsigned bit : {0U, 23U, 28U, 29U, 32U, 33U, 34U, 40U, 50U, 63U, 64U, 1000U}) {
     const auto refused = with(bit);
     ASSERT_FALSE(refused) << bit;

@@ -38,6 +38,32 @@ void RecordingModel::stop(std::function<void()> done) {
   }
 }
 
+void RecordingModel::reset_queue(std::uint16_t queue, std::function<void()> done) {
+  CHECK(starts.size() == stops + 1);
+  CHECK(std::erase_if(queues, [=](const QueueSetup& setup) { return setup.index == queue; }) == 1);
+  queue_resets.push_back(queue);
+  reset_done_.push_back(std::move(done));
+  if (!stop_later) finish_queue_resets();
+}
+
+Result<void> RecordingModel::start_queue(const Negotiated& negotiated, const QueueSetup& setup) {
+  if (start_error) return fail(*start_error);
+  CHECK(starts.size() == stops + 1 && negotiated.features == starts.back().features);
+  CHECK(std::ranges::find(queues, setup.index, &QueueSetup::index) == queues.end());
+  queues.push_back(setup);
+  return {};
+}
+
+void RecordingModel::finish_stop() {
+  finish_queue_resets();
+  std::exchange(stop_done_, nullptr)();
+}
+
+void RecordingModel::finish_queue_resets() {
+  for (const auto& done : std::exchange(reset_done_, {}))
+    done();
+}
+
 TestDevice::TestDevice(const VirtioPciDevice::Options& options,
                        std::unique_ptr<RecordingModel> with)
     : memfd(MUST(shm::SealedMemfd::create({.size = kRegionSize}))),
@@ -83,6 +109,16 @@ void TestDevice::select(std::uint16_t queue) {
 bool TestDevice::enabled(std::uint16_t queue) {
   select(queue);
   return read<std::uint16_t>(kRegistersBar, offsetof(spec::VirtioPciCommonCfg, queue_enable)) == 1;
+}
+
+void TestDevice::reset_queue(std::uint16_t queue) {
+  select(queue);
+  write<std::uint16_t>(kRegistersBar, offsetof(spec::VirtioPciCommonCfg, queue_reset), 1);
+}
+
+bool TestDevice::resetting(std::uint16_t queue) {
+  select(queue);
+  return read<std::uint16_t>(kRegistersBar, offsetof(spec::VirtioPciCommonCfg, queue_reset)) == 1;
 }
 
 bool TestDevice::negotiate(std::uint64_t features) {

@@ -26,11 +26,12 @@ class RecordingModel final : public VirtioModel {
   std::vector<std::byte> config = std::vector<std::byte>(60);
   std::uint64_t refused_features = 0;  // accepts() is false for a choice with one of these
   std::optional<Error> start_error;
-  bool stop_later = false;  // keeps `done` for finish_stop()
+  bool stop_later = false;  // keeps `done` for finish_stop(), and finish_queue_resets()
 
   std::vector<Negotiated> starts;
   std::vector<QueueSetup> queues;
   std::vector<std::uint16_t> notified;
+  std::vector<std::uint16_t> queue_resets;
   unsigned stops = 0;
 
   [[nodiscard]] std::uint16_t device_type() const override { return spec::VIRTIO_ID_BLOCK; }
@@ -52,12 +53,17 @@ class RecordingModel final : public VirtioModel {
   void write_config(std::uint32_t offset, std::span<const std::byte> source) override;
   Result<void> start(const Negotiated& negotiated, std::span<const QueueSetup> setups) override;
   void stop(std::function<void()> done) override;
+  void reset_queue(std::uint16_t queue, std::function<void()> done) override;
+  Result<void> start_queue(const Negotiated& negotiated, const QueueSetup& setup) override;
   void notify(std::uint16_t queue) override { notified.push_back(queue); }
   [[nodiscard]] bool stopping() const { return static_cast<bool>(stop_done_); }
-  void finish_stop() { std::exchange(stop_done_, nullptr)(); }
+  /// Queue resets that were begun come first.
+  void finish_stop();
+  void finish_queue_resets();
 
  private:
   std::function<void()> stop_done_;
+  std::vector<std::function<void()>> reset_done_;
 };
 
 /// A device on a region of its own, and a driver's hands on its registers. What can't be had, and
@@ -99,6 +105,8 @@ class TestDevice final : public ConfigReader {
   void accept(std::uint64_t features);
   void select(std::uint16_t queue);
   [[nodiscard]] bool enabled(std::uint16_t queue);
+  void reset_queue(std::uint16_t queue);
+  [[nodiscard]] bool resetting(std::uint16_t queue);
 
   // Steps of VIRTIO 1.3, 3.1.1.
   /// Acknowledges, accepts, and asks for FEATURES_OK; true if it was given.

@@ -164,11 +164,14 @@ void VirtioPciDevice::write_registers(std::uint64_t offset, std::span<const std:
   if (offset >= kNotifyOffset && !source.empty()) notify(offset - kNotifyOffset);
 }
 
-// Each queue has an address of its own, so the address says which one; the value does not matter.
+// Each queue has an address of its own, so the address says which one. The value is not looked at,
+// also where it is notification data (VIRTIO 1.3, 2.9, 4.1.5.2): what is available, the ring says,
+// and is checked there. A number that is another queue's, or an index that is not the ring's, can
+// thus neither be believed nor has it to be punished: at worst a worker looks in vain.
 void VirtioPciDevice::notify(std::uint64_t offset) {
   if (!running_ || !airlock_is_aligned(offset, kNotifyMultiplier)) return;
   const auto queue = static_cast<std::uint16_t>(offset / kNotifyMultiplier);
-  if (common_.queue_enabled(queue)) model_.notify(queue);
+  if (common_.queue_enabled(queue) && !common_.queue_resetting(queue)) model_.notify(queue);
 }
 
 // --- the life of the device: VIRTIO 1.3, 2.1 and 3.1 ---
@@ -220,12 +223,31 @@ void VirtioPciDevice::write_queue_enable(std::uint16_t queue) {
   if ((now & spec::VIRTIO_CONFIG_S_FEATURES_OK) == 0) {
     return violate({.code = Errc::kWrongState, .queue = queue}, "queue_enable");
   }
-  // Queues are set up before DRIVER_OK (3.1.1, step 7). It reads back as what it is, not enabled.
-  if ((now & spec::VIRTIO_CONFIG_S_DRIVER_OK) != 0) return;
+  // Queues are set up before DRIVER_OK (3.1.1, step 7), or after they were reset (2.6.1.2). It
+  // reads back as what it is, not enabled.
+  const bool late = (now & spec::VIRTIO_CONFIG_S_DRIVER_OK) != 0;
+  if (late && !(running_ && common_.queue_was_reset(queue))) return;
   const auto fault =
       check_queue(common_.queue(queue), common_.queue_size_max(queue), negotiated_, window_);
   if (fault) return violate(fault->error, fault->what);
+  if (late) {
+    const auto started = model_.start_queue(negotiated_, common_.queue(queue));
+    if (!started) return violate(started.error(), "");
+  }
   common_.set_queue_enabled(queue);
+}
+
+// VIRTIO 1.3, 2.6.1.1.1, 4.1.4.3.1. Also of a device that needs a reset: a driver that waits for
+// queue_reset to read 0 takes its buffers back then, so nobody may be using them.
+void VirtioPciDevice::write_queue_reset(std::uint16_t queue) {
+  if (resetting_ || !negotiated_.has(spec::VIRTIO_F_RING_RESET)) return;
+  if (!common_.queue_enabled(queue) || common_.queue_resetting(queue)) return;
+  common_.begin_queue_reset(queue);
+  if (!running_) return common_.finish_queue_reset(queue);
+  // A reset of the device that follows ends after this: the registers are still the ones meant.
+  model_.reset_queue(queue, [this, queue, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired()) common_.finish_queue_reset(queue);
+  });
 }
 
 void VirtioPciDevice::start_model() {

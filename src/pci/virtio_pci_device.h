@@ -111,6 +111,7 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
   [[nodiscard]] std::uint8_t config_generation() const override { return generation_.load(); }
   void write_status(std::uint8_t value) override;
   void write_queue_enable(std::uint16_t queue) override;
+  void write_queue_reset(std::uint16_t queue) override;
   void negotiate();
   void start_model();
   void notify(std::uint64_t offset);

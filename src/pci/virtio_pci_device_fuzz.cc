@@ -5,6 +5,7 @@
 //   - the model runs only between DRIVER_OK and a reset, and only what was checked at queue enable;
 //   - FEATURES_OK means that the rules of the policy were kept, and the window is no wider;
 //   - a queue that is enabled had areas inside the window; enabled registers do not change;
+//   - a queue that the driver reset is the model's until queue_reset reads 0, and no longer;
 //   - DEVICE_NEEDS_RESET stays until a reset, and status reads 0 only when nothing runs.
 #include <fuzzer/FuzzedDataProvider.h>
 
@@ -54,7 +55,7 @@ class Session {
   }
 
   void step() {
-    switch (input_.ConsumeIntegralInRange<int>(0, 11)) {
+    switch (input_.ConsumeIntegralInRange<int>(0, 12)) {
       case 0:
         return raw_access();
       case 1:
@@ -73,13 +74,15 @@ class Session {
         return device_.write<std::uint16_t>(kRegistersBar,
                                             kNotifyOffset + kNotifyMultiplier * small(), 0);
       case 7:
-        if (device_.model.stopping()) device_.model.finish_stop();
-        return;
+        if (device_.model.stopping()) return device_.model.finish_stop();
+        return device_.model.finish_queue_resets();
       case 8:
         return device_.device->reset();
       case 9:
         return use_window();
       case 10:
+        return device_.reset_queue(static_cast<std::uint16_t>(small() % 2));
+      case 11:
         if (device_.device->running()) {
           device_.device->report_violation({.code = Errc::kBadIndex, .queue = 0});
           CHECK((device_.status() & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0);
@@ -175,6 +178,11 @@ class Session {
       CHECK(agreed.mode == window::AddressMode::kBus);
     }
     if (!device_.device->running()) return;
+    for (const std::uint16_t queue : {std::uint16_t{0}, std::uint16_t{1}}) {
+      const bool runs = std::ranges::find(device_.model.queues, queue, &QueueSetup::index) !=
+                        device_.model.queues.end();
+      CHECK(device_.enabled(queue) == (runs || device_.resetting(queue)));
+    }
     for (const QueueSetup& queue : device_.model.queues) {
       CHECK(queue.size != 0 && queue.size <= device_.model.queue_sizes[queue.index]);
       CHECK(device_.enabled(queue.index));

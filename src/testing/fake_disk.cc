@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/check.h"
 #include "core/range.h"
 #include "spec/pci.h"
 
@@ -29,22 +30,31 @@ void FakeDisk::read_config(std::uint32_t offset, std::span<std::byte> target) co
   std::ranges::copy(image.subspan(offset, target.size()), target.begin());
 }
 
-Result<void> FakeDisk::start(const pci::Negotiated& /*negotiated*/,
+Result<void> FakeDisk::start(const pci::Negotiated& negotiated,
                              std::span<const pci::QueueSetup> queues) {
-  setups_.assign(queues.begin(), queues.end());
   for (const pci::QueueSetup& setup : queues) {
-    queues_.push_back(TRY(ring::SplitDeviceQueue::create(
-        {
-          .queue = setup.index, .size = TRY(ring::QueueSize::from(setup.size))
-          , .areas = {
-            .descriptors = setup.descriptor_area,
-            .driver = setup.driver_area,
-            .device = setup.device_area
-          }
-        },
-        *window)));
+    TRY(start_queue(negotiated, setup));
   }
   return {};
+}
+
+Result<void> FakeDisk::start_queue(const pci::Negotiated& /*negotiated*/,
+                                   const pci::QueueSetup& queue) {
+  const ring::QueueSize size = TRY(ring::QueueSize::from(queue.size));
+  const ring::QueueConfig config{.queue = queue.index,
+                                 .size = size,
+                                 .areas = {.descriptors = queue.descriptor_area,
+                                           .driver = queue.driver_area,
+                                           .device = queue.device_area}};
+  queues_.push_back(TRY(ring::SplitDeviceQueue::create(config, *window)));
+  setups_.push_back(queue);
+  return {};
+}
+
+void FakeDisk::reset_queue(std::uint16_t queue, std::function<void()> done) {
+  std::erase_if(queues_, [=](const auto& ring) { return ring.queue() == queue; });
+  std::erase_if(setups_, [=](const auto& setup) { return setup.index == queue; });
+  done();
 }
 
 void FakeDisk::stop(std::function<void()> done) {
@@ -76,7 +86,9 @@ void FakeDisk::serve(std::size_t most) {
 }
 
 FakeDevice FakeDisk::raw(std::uint16_t queue) const {
-  const pci::QueueSetup& setup = setups_.at(queue);
+  const auto found = std::ranges::find(setups_, queue, &pci::QueueSetup::index);
+  CHECK(found != setups_.end());
+  const pci::QueueSetup& setup = *found;
   const auto offset = [this](window::DriverAddress address) {
     const bool bus = window->mode() == window::AddressMode::kBus;
     const std::uint64_t base = bus ? std::to_underlying(window->region_bus_base()) : 0;

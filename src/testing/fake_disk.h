@@ -42,6 +42,10 @@ class FakeDisk final : public pci::VirtioModel {
   void serve(std::size_t most = 1000);
   /// The ring of a queue, to lie in. Only while the device runs.
   [[nodiscard]] FakeDevice raw(std::uint16_t queue) const;
+  /// Where the driver put a queue. Only while the device runs.
+  [[nodiscard]] const pci::QueueSetup& setup(std::uint16_t queue) const {
+    return setups_.at(queue);
+  }
   [[nodiscard]] bool running() const { return !queues_.empty(); }
   [[nodiscard]] std::size_t served() const { return served_; }
   /// The headers, in order.
@@ -61,6 +65,9 @@ class FakeDisk final : public pci::VirtioModel {
   Result<void> start(const pci::Negotiated& negotiated,
                      std::span<const pci::QueueSetup> queues) override;
   void stop(std::function<void()> done) override;
+  void reset_queue(std::uint16_t queue, std::function<void()> done) override;
+  Result<void> start_queue(const pci::Negotiated& negotiated,
+                           const pci::QueueSetup& queue) override;
   void notify(std::uint16_t queue) override;
 
   /// The window that the queues look through.
