@@ -13,6 +13,16 @@ namespace airlock::ring {
 /// The device's half of a queue in the negotiated format: device types use this, and don't know
 /// which. What each call promises, see SplitDeviceQueue. One thread at a time.
 class DeviceQueue {
+  // Above what uses it, since its return type is deduced.
+  template <class F>
+  decltype(auto) with(const F& call) {
+    return std::visit(call, queue_);
+  }
+  template <class F>
+  decltype(auto) with(const F& call) const {
+    return std::visit(call, queue_);
+  }
+
  public:
   /// Errors: those of the two formats' create().
   static Result<DeviceQueue> create(const QueueConfig& config, const window::Window& window) {
@@ -56,15 +66,6 @@ class DeviceQueue {
  private:
   explicit DeviceQueue(SplitDeviceQueue queue) : queue_(std::move(queue)) {}
   explicit DeviceQueue(PackedDeviceQueue queue) : queue_(std::move(queue)) {}
-
-  template <class F>
-  decltype(auto) with(const F& call) {
-    return std::visit(call, queue_);
-  }
-  template <class F>
-  decltype(auto) with(const F& call) const {
-    return std::visit(call, queue_);
-  }
 
   std::variant<SplitDeviceQueue, PackedDeviceQueue> queue_;
 };

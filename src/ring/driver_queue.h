@@ -13,6 +13,16 @@ namespace airlock::ring {
 /// The driver's half of a queue in the negotiated format: drivers use this, and don't know which.
 /// What each call promises, see SplitDriverQueue. One thread at a time.
 class DriverQueue {
+  // Above what uses it, since its return type is deduced.
+  template <class F>
+  decltype(auto) with(const F& call) {
+    return std::visit(call, queue_);
+  }
+  template <class F>
+  decltype(auto) with(const F& call) const {
+    return std::visit(call, queue_);
+  }
+
  public:
   /// Errors: those of the two formats' create().
   static Result<DriverQueue> create(const DriverQueueConfig& config,
@@ -70,15 +80,6 @@ class DriverQueue {
  private:
   explicit DriverQueue(SplitDriverQueue queue) : queue_(std::move(queue)) {}
   explicit DriverQueue(PackedDriverQueue queue) : queue_(std::move(queue)) {}
-
-  template <class F>
-  decltype(auto) with(const F& call) {
-    return std::visit(call, queue_);
-  }
-  template <class F>
-  decltype(auto) with(const F& call) const {
-    return std::visit(call, queue_);
-  }
 
   std::variant<SplitDriverQueue, PackedDriverQueue> queue_;
 };

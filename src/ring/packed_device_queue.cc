@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ring/packed_device_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/packed.h"
+#include "ring/areas.h"
+#include "ring/barrier.h"
+
+namespace airlock::ring {
+
+namespace {
+
+constexpr std::size_t kBufferIds = 65536;
+
+}  // namespace
+
+Result<PackedDeviceQueue::Views> PackedDeviceQueue::open_views(const QueueConfig& config,
+                                                               const window::Window& window) {
+  const AreaBytes areas = TRY(open_device_areas(config, window));
+  return Views{.ring = PackedDeviceRing(areas.descriptors),
+               .driver_event = PackedEventReader(areas.driver),
+               .device_event = PackedEventWriter(areas.device)};
+}
+
+Result<PackedDeviceQueue> PackedDeviceQueue::create(const QueueConfig& config,
+                                                    const window::Window& window) {
+  return PackedDeviceQueue(config, window, TRY(open_views(config, window)));
+}
+
+PackedDeviceQueue::PackedDeviceQueue(const QueueConfig& config, const window::Window& window,
+                                     const Views& views)
+    : config_(config),
+      window_(&window),
+      views_(views),
+      walk_(config.size, config.features, window),
+      records_(config.size.value()),
+      ids_(kBufferIds),
+      free_slots_(config.size.value()) {
+  // The last one's successor is never looked up: there are no more chains than slots.
+  for (std::size_t i = 0; i < records_.size(); ++i)
+    records_[i].next = static_cast<std::uint16_t>(i + 1);
+}
+
+Result<void> PackedDeviceQueue::rebind() {
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
+  if (in_flight_ != 0) return fail({.code = Errc::kWrongState, .queue = config_.queue});
+  views_ = TRY(open_views(config_, *window_));
+  return {};
+}
+
+Result<std::optional<Head>> PackedDeviceQueue::pop(Chain& target) {
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
+  const std::optional<std::uint16_t> flags = find_available();
+  if (!flags) return std::optional<Head>();
+  const auto record = walk(*flags, target);
+  if (!record) return break_with(record.error());
+  target.head_ = Head{keep(*record)};
+  next_avail_.advance(record->slots, config_.size);
+  return std::optional(target.head_);
+}
+
+Result<void> PackedDeviceQueue::push_used(Head head, std::uint32_t written_bytes) {
+  const std::uint16_t index = std::to_underlying(head);
+  CHECK(index < config_.size.value());
+  Record& record = records_[index];
+  CHECK(record.state == Record::State::kInFlight);
+  CHECK(written_bytes <= record.writable_bytes);
+  record.state = Record::State::kHeldBack;
+  record.written_bytes = written_bytes;
+  --in_flight_;
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
+  if (config_.features.in_order) {
+    put_finished();
+  } else {
+    put_used(index);
+  }
+  return {};
+}
+
+void PackedDeviceQueue::publish() {
+  if (broken_ || !first_) return;
+  views_.ring.publish_used(first_->position.slot(), first_->position.wrap(), first_->wrote);
+  first_.reset();
+  published_used_ = next_used_;
+  free_slots_ += pushed_slots_;
+  unsignalled_slots_ = std::min(unsignalled_slots_ + pushed_slots_, config_.size.value());
+  pushed_slots_ = 0;
+}
+
+bool PackedDeviceQueue::driver_wants_interrupt() {
+  if (broken_ || unsignalled_slots_ == 0) return false;
+  const std::uint32_t moved = std::exchange(unsignalled_slots_, 0);
+  // Between our store of the used flags and our load of the driver's event. Pairs with the barrier
+  // in DriverQueue::want_interrupts(), between its store of that and its load of the used flags.
+  full_barrier();
+  return packed_wants_event(views_.driver_event.snapshot(), config_.features.event_idx,
+                            published_used_, moved, config_.size);
+}
+
+void PackedDeviceQueue::suppress_notifications(bool suppressed) {
+  if (broken_) return;
+  suppressed_ = suppressed;
+  if (!suppressed) return ask_for_notification();
+  event_.reset();
+  views_.device_event.put({.flags = spec::RING_EVENT_FLAGS_DISABLE});
+}
+
+void PackedDeviceQueue::ask_for_notification() {
+  if (config_.features.event_idx) {
+    event_ = next_avail_;
+    views_.device_event.put(
+        {.off_wrap = next_avail_.off_wrap(), .flags = spec::RING_EVENT_FLAGS_DESC});
+  } else {
+    views_.device_event.put({.flags = spec::RING_EVENT_FLAGS_ENABLE});
+  }
+  // Between our store of the event and the load of the next descriptor's flags that must follow, in
+  // pop(). Pairs with the barrier in DriverQueue::publish(), between its store of those and its
+  // load of the event.
+  full_barrier();
+}
+
+// The flags of the next descriptor, if it is available.
+std::optional<std::uint16_t> PackedDeviceQueue::find_available() {
+  const auto look = [this]() -> std::optional<std::uint16_t> {
+    // Pairs with the driver's release of the flags: what it wrote before is visible.
+    const std::uint16_t flags = views_.ring.acquire_flags(next_avail_.slot());
+    if (!airlock_packed_is_available(flags, next_avail_.wrap())) return std::nullopt;
+    return flags;
+  };
+  const std::optional<std::uint16_t> found = look();
+  if (found || !config_.features.event_idx || suppressed_ || event_ == next_avail_) return found;
+  // Chains were taken since we asked: what we asked for has come, and we must ask again.
+  ask_for_notification();
+  return look();
+}
+
+std::unexpected<Error> PackedDeviceQueue::break_with(Error error) {
+  error.queue = config_.queue;
+  broken_ = error;
+  return fail(error);
+}
+
+// Reads the chain that starts with the next descriptor, whose flags were read.
+Result<PackedDeviceQueue::Record> PackedDeviceQueue::walk(std::uint16_t flags, Chain& target) {
+  Record record{.state = Record::State::kInFlight};
+  bool first = true;
+  const auto read = [&](std::uint32_t slot) {
+    const airlock_descriptor descriptor = std::exchange(first, false)
+                                              ? views_.ring.snapshot(slot, flags)
+                                              : views_.ring.snapshot(slot);
+    record.id = descriptor.next;  // the last one's counts: VIRTIO 1.3, 2.8.6
+    return descriptor;
+  };
+  const std::uint32_t slots = TRY(walk_.walk(next_avail_.slot(), target, read));
+  if (slots > free_slots_) return fail({.code = Errc::kChainTooLong, .detail = slots});
+  if (ids_[record.id]) return fail({.code = Errc::kAlreadyInFlight, .detail = record.id});
+  record.slots = static_cast<std::uint16_t>(slots);
+  record.writable_bytes = target.writable_bytes();
+  return record;
+}
+
+// Gives a chain a record, and returns its index. There is a free one: each that is taken stands for
+// a slot at least, and the chain's own slots were free.
+std::uint16_t PackedDeviceQueue::keep(const Record& record) {
+  const std::uint16_t index = first_free_;
+  first_free_ = records_[index].next;
+  records_[index] = record;
+  ids_[record.id] = true;
+  free_slots_ -= record.slots;
+  if (config_.features.in_order) {
+    (taken_ == 0 ? oldest_ : records_[newest_].next) = index;
+    newest_ = index;
+  }
+  ++taken_;
+  ++in_flight_;
+  return index;
+}
+
+// Writes the used descriptor of a chain, and forgets the chain.
+void PackedDeviceQueue::put_used(std::uint16_t index) {
+  Record& record = records_[index];
+  const bool wrote = record.written_bytes != 0;
+  views_.ring.put_used(next_used_.slot(), {.id = record.id, .length = record.written_bytes});
+  if (first_) {
+    views_.ring.mark_used(next_used_.slot(), next_used_.wrap(), wrote);
+  } else {
+    first_ = First{.position = next_used_, .wrote = wrote};
+  }
+  next_used_.advance(record.slots, config_.size);
+  pushed_slots_ += record.slots;
+  ids_[record.id] = false;
+  --taken_;
+  record = {.next = first_free_};
+  first_free_ = index;
+}
+
+// In order: the oldest chains, as far as they are pushed. Each gets a used descriptor, though one
+// for all of them would do: so the driver learns the length of each. VIRTIO 1.3, 2.8.8.
+void PackedDeviceQueue::put_finished() {
+  while (taken_ != 0 && records_[oldest_].state == Record::State::kHeldBack) {
+    const std::uint16_t next = records_[oldest_].next;
+    put_used(oldest_);
+    oldest_ = next;
+  }
+}
+
+}  // namespace airlock::ring

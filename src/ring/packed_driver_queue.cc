@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ring/packed_driver_queue.h"
+
+#include <utility>
+
+#include "core/packed.h"
+#include "core/used.h"
+#include "ring/areas.h"
+#include "ring/barrier.h"
+#include "ring/clamp_index.h"
+#include "ring/request_check.h"
+#include "ring/verdict.h"
+
+namespace airlock::ring {
+
+namespace {
+
+// Calls put(index, descriptor) for each buffer of a request, in order; of the flags only WRITE is
+// there.
+template <class Put>
+void for_each_packed_buffer(const window::Publisher& publisher, std::span<const Buffer> readable,
+                            std::span<const Buffer> writable, const Put& put) {
+  std::uint32_t index = 0;
+  for (const auto& [buffers, direction] :
+       {std::pair{readable, std::uint16_t{0}}, std::pair{writable, spec::VIRTQ_DESC_F_WRITE}}) {
+    for (const Buffer& buffer : buffers) {
+      put(index++,
+          airlock_descriptor{.address = std::to_underlying(publisher.publish(buffer.offset)),
+                             .length = buffer.length,
+                             .flags = direction,
+                             .next = 0});
+    }
+  }
+}
+
+// How much the device says that it wrote. Without WRITE the length is reserved and can't be a lie:
+// it is nothing, unless it could be true, for the devices that mean it all the same.
+// VIRTIO 1.3, 2.8.3, 2.8.4.
+std::uint32_t reported_bytes(const PackedUsed& used, std::uint16_t flags,
+                             std::uint32_t writable_bytes) {
+  const bool wrote = (flags & spec::VIRTQ_DESC_F_WRITE) != 0;
+  return wrote || used.length <= writable_bytes ? used.length : 0;
+}
+
+}  // namespace
+
+Result<PackedDriverQueue> PackedDriverQueue::create(const DriverQueueConfig& config,
+                                                    const shm::SharedBytes& region) {
+  const AreaBytes areas = TRY(open_driver_areas(config, region));
+  const shm::SharedBytes tables = TRY(open_tables(config, region));
+  return PackedDriverQueue(config, region.size(),
+                           {.ring = PackedDriverRing(areas.descriptors),
+                            .tables = PackedTableWriter(tables),
+                            .driver_event = PackedEventWriter(areas.driver),
+                            .device_event = PackedEventReader(areas.device)});
+}
+
+PackedDriverQueue::PackedDriverQueue(const DriverQueueConfig& config, std::uint64_t region_bytes,
+                                     const Views& views)
+    : config_(config),
+      region_bytes_(region_bytes),
+      views_(views),
+      records_(config.size.value()),
+      free_slots_(config.size.value()) {
+  // The last one's successor is never looked up: there are no more requests than slots.
+  for (std::size_t i = 0; i < records_.size(); ++i)
+    records_[i].next = static_cast<std::uint16_t>(i + 1);
+}
+
+QueueAreas PackedDriverQueue::published_areas() const {
+  return {.descriptors = config_.publisher.publish(config_.areas.descriptors),
+          .driver = config_.publisher.publish(config_.areas.driver),
+          .device = config_.publisher.publish(config_.areas.device)};
+}
+
+Result<Token> PackedDriverQueue::submit(std::span<const Buffer> readable,
+                                        std::span<const Buffer> writable, std::uint64_t cookie) {
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
+  const std::uint32_t writable_bytes =
+      TRY(check_request(config_, region_bytes_, readable, writable));
+  const auto count = static_cast<std::uint32_t>(readable.size() + writable.size());
+  const std::uint32_t slots = slots_for(count);
+  if (slots > free_slots_) return fail({.code = Errc::kQueueFull, .queue = config_.queue});
+  const std::uint16_t id = first_free_;
+  first_free_ = records_[id].next;
+  if (in_table(count)) {
+    put_table(id, readable, writable);
+  } else {
+    put_chain(id, readable, writable);
+  }
+  records_[id] = {.cookie = cookie,
+                  .sequence = submitted_,
+                  .writable_bytes = writable_bytes,
+                  .slots = static_cast<std::uint16_t>(slots),
+                  .outstanding = true};
+  if (config_.features.in_order) {
+    (outstanding_ == 0 ? oldest_ : records_[newest_].next) = id;
+    newest_ = id;
+  }
+  free_slots_ -= slots;
+  ++submitted_;
+  ++outstanding_;
+  return Token{id};
+}
+
+bool PackedDriverQueue::publish() {
+  if (broken_ || !first_) return false;
+  views_.ring.publish_flags(first_->slot, first_->flags);
+  first_.reset();
+  published_ = submitted_;
+  const std::uint32_t moved = std::exchange(unpublished_slots_, 0);
+  // Between our store of the flags and our load of the device's event. Pairs with the barrier in
+  // DeviceQueue::suppress_notifications(), between its store of that and its load of the flags.
+  full_barrier();
+  // Any value is legal: it decides on a notification and nothing else (HD-21).
+  return packed_wants_event(views_.device_event.snapshot(), config_.features.event_idx, next_avail_,
+                            moved, config_.size);
+}
+
+Result<std::optional<Completion>> PackedDriverQueue::poll() {
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
+  if (batch_.left == 0) {
+    const std::optional<std::uint16_t> flags = find_used();
+    if (!flags) return std::optional<Completion>();
+    const auto batch = take_used(*flags);
+    if (!batch) return break_with(batch.error());
+    batch_ = *batch;
+  }
+  const bool last = --batch_.left == 0;
+  const std::uint16_t id = last ? batch_.last : oldest_;
+  const Record& record = records_[id];
+  const Completion completion = {
+      .token = Token{id},
+      .cookie = record.cookie,
+      .written_bytes = last ? batch_.written_bytes : record.writable_bytes,
+      .length_reported = last};
+  // By our own count of the slots, not by what the ring says (HD-7).
+  next_used_.advance(record.slots, config_.size);
+  release(id);
+  return std::optional(completion);
+}
+
+void PackedDriverQueue::want_interrupts(bool wanted) {
+  if (broken_) return;
+  wanted_ = wanted;
+  if (wanted) return ask_for_interrupt();
+  event_.reset();
+  views_.driver_event.put({.flags = spec::RING_EVENT_FLAGS_DISABLE});
+}
+
+void PackedDriverQueue::ask_for_interrupt() {
+  if (config_.features.event_idx) {
+    event_ = next_used_;
+    views_.driver_event.put(
+        {.off_wrap = next_used_.off_wrap(), .flags = spec::RING_EVENT_FLAGS_DESC});
+  } else {
+    views_.driver_event.put({.flags = spec::RING_EVENT_FLAGS_ENABLE});
+  }
+  // Between our store of the event and the load of the used flags that must follow, in poll().
+  // Pairs with the barrier in DeviceQueue::driver_wants_interrupt(), between its store of those and
+  // its load of the event.
+  full_barrier();
+}
+
+void PackedDriverQueue::abandon() {
+  if (!broken_) broken_ = Error{.code = Errc::kQueueBroken, .queue = config_.queue};
+}
+
+std::optional<Outstanding> PackedDriverQueue::take_outstanding() {
+  CHECK(broken_);
+  for (; next_taken_ < config_.size.value(); ++next_taken_) {
+    const Record& record = records_[next_taken_];
+    if (!record.outstanding) continue;
+    const auto id = static_cast<std::uint16_t>(next_taken_);
+    const Outstanding taken = {.token = Token{id}, .cookie = record.cookie};
+    release(id);
+    return taken;
+  }
+  return std::nullopt;
+}
+
+std::unexpected<Error> PackedDriverQueue::break_with(Error error) {
+  error.queue = config_.queue;
+  broken_ = error;
+  return fail(error);
+}
+
+// Makes the next descriptor available, once the first one of all that is not published yet is.
+void PackedDriverQueue::put(const airlock_descriptor& descriptor) {
+  if (first_) {
+    views_.ring.put(next_avail_.slot(), descriptor, next_avail_.wrap());
+  } else {
+    views_.ring.put_body(next_avail_.slot(), descriptor);
+    first_ = First{.slot = next_avail_.slot(),
+                   .flags = PackedDriverRing::available_flags(descriptor, next_avail_.wrap())};
+  }
+  next_avail_.advance(1, config_.size);
+  ++unpublished_slots_;
+}
+
+void PackedDriverQueue::put_chain(std::uint16_t id, std::span<const Buffer> readable,
+                                  std::span<const Buffer> writable) {
+  const std::size_t count = readable.size() + writable.size();
+  for_each_packed_buffer(config_.publisher, readable, writable,
+                         [&](std::uint32_t index, airlock_descriptor descriptor) {
+                           if (index + 1 < count) descriptor.flags |= spec::VIRTQ_DESC_F_NEXT;
+                           descriptor.next = id;
+                           put(descriptor);
+                         });
+}
+
+void PackedDriverQueue::put_table(std::uint16_t id, std::span<const Buffer> readable,
+                                  std::span<const Buffer> writable) {
+  const std::uint32_t first = std::uint32_t{id} * config_.tables.entries;
+  const std::size_t count = readable.size() + writable.size();
+  for_each_packed_buffer(config_.publisher, readable, writable,
+                         [&](std::uint32_t index, const airlock_descriptor& descriptor) {
+                           views_.tables.put(first + index, descriptor);
+                         });
+  const window::RegionOffset table{std::to_underlying(config_.tables.start) +
+                                   std::uint64_t{first} * AIRLOCK_DESC_BYTES};
+  put({.address = std::to_underlying(config_.publisher.publish(table)),
+       .length = static_cast<std::uint32_t>(count * AIRLOCK_DESC_BYTES),
+       .flags = spec::VIRTQ_DESC_F_INDIRECT,
+       .next = id});
+}
+
+// The flags of the next used descriptor, if there is one. HD-5: by our own wrap counter.
+std::optional<std::uint16_t> PackedDriverQueue::find_used() {
+  const auto look = [this]() -> std::optional<std::uint16_t> {
+    // Pairs with the device's release of the flags: what it wrote before is visible.
+    const std::uint16_t flags = views_.ring.acquire_flags(next_used_.slot());
+    if (!airlock_packed_is_used(flags, next_used_.wrap())) return std::nullopt;
+    return flags;
+  };
+  const std::optional<std::uint16_t> found = look();
+  if (found || !config_.features.event_idx || !wanted_ || event_ == next_used_) return found;
+  // Requests were completed since we asked: what we asked for has come, and we must ask again.
+  ask_for_interrupt();
+  return look();
+}
+
+// The next used descriptor, whose flags were read; the rest is read once and checked.
+Result<PackedDriverQueue::Batch> PackedDriverQueue::take_used(std::uint16_t flags) const {
+  const PackedUsed used = views_.ring.used(next_used_.slot());
+  if (const auto verdict = airlock_check_used_id(used.id, config_.size.value());
+      verdict != AIRLOCK_OK) {
+    return fail({.code = to_errc(verdict), .detail = used.id});
+  }
+  const auto id = static_cast<std::uint16_t>(clamp_index(used.id, config_.size.value()));
+  const Record& record = records_[id];
+  const std::uint32_t bytes = reported_bytes(used, flags, record.writable_bytes);
+  if (const auto verdict = airlock_check_used_element(
+          record.outstanding && record.sequence < published_, bytes, record.writable_bytes);
+      verdict != AIRLOCK_OK) {
+    return fail({.code = to_errc(verdict),
+                 .detail = verdict == AIRLOCK_BAD_LENGTH ? used.length : used.id});
+  }
+  // In order requests end as they were submitted: the oldest is as many back as are outstanding,
+  // and all before a published one are published. HD-32.
+  const std::uint64_t count =
+      config_.features.in_order ? record.sequence - (submitted_ - outstanding_) + 1 : 1;
+  return Batch{.last = id, .left = static_cast<std::uint32_t>(count), .written_bytes = bytes};
+}
+
+// Gives an id and its slots back, by our own record of it (HD-6, HD-7).
+void PackedDriverQueue::release(std::uint16_t id) {
+  Record& record = records_[id];
+  if (config_.features.in_order) oldest_ = record.next;
+  free_slots_ += record.slots;
+  --outstanding_;
+  record = {.next = first_free_};
+  first_free_ = id;
+}
+
+}  // namespace airlock::ring

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ring/driver_types.h"
+#include "ring/layout.h"
+#include "ring/packed_areas.h"
+
+namespace airlock::ring {
+
+/// The driver's half of a packed virtqueue, against a device that may lie. What the driver needs to
+/// know is in private memory, positions and wrap counters too (HD-5, HD-6, HD-7, HD-29); of the
+/// ring only the flags, the id and the length of the next used descriptor are read, once, and
+/// checked against that (HD-1 to HD-3). The first lie breaks the queue until it is made anew
+/// (HD-23). VIRTIO 1.3, 2.8.
+///
+/// With VIRTIO_F_INDIRECT_DESC a request that fits a table takes one slot: its table is the buffer
+/// id's, written and never read back (HD-8). With VIRTIO_F_IN_ORDER requests end in the order in
+/// which they were submitted.
+///
+/// One thread at a time. The region's mapping must outlive the queue.
+///
+/// Typical round:
+///     TRY(queue.submit(readable, writable, cookie));
+///     if (queue.publish()) notify();
+///     while (auto done = TRY(queue.poll())) finish(*done);
+class PackedDriverQueue {
+ public:
+  /// Zeroes the three areas and starts with an empty ring. `region` is the whole region, as mapped
+  /// by the driver; the areas in it are the caller's, and stay its own to free.
+  /// Errors, with the queue: kBadQueueSize; kOutOfRange, kNotAligned, both with the offset;
+  /// kOutOfRange also for an area at offset 0 in offset mode (DMB-DR3). The same of the indirect
+  /// tables. VIRTIO 1.3, 2.8.1, 2.8.10.1, 2.8.11.
+  static Result<PackedDriverQueue> create(const DriverQueueConfig& config,
+                                          const shm::SharedBytes& region);
+
+  /// What to tell the device about the areas.
+  [[nodiscard]] QueueAreas published_areas() const;
+
+  /// Puts a request into the ring: buffers for the device to read, then buffers for it to write. It
+  /// sees it after publish(). `cookie` comes back with the completion, from private memory.
+  /// On an error nothing changed. Errors: kQueueFull (retry after a completion), kChainTooLong
+  /// (more buffers than the queue has slots: never fits), kBadLength (no buffer, or an empty one),
+  /// kChainTooBig (2^32 bytes or more), kOutOfRange (a buffer outside the region, or at offset 0 in
+  /// offset mode), kQueueBroken (final).
+  /// VIRTIO 1.3, 2.8.6, 2.8.7, 2.8.17, 2.8.19, 2.8.21; GEN-DR2, DMB-DR3, DMB-DR4, HD-8, HD-9.
+  [[nodiscard]] Result<Token> submit(std::span<const Buffer> readable,
+                                     std::span<const Buffer> writable, std::uint64_t cookie);
+
+  /// Shows the device everything that was submitted: all or nothing, since it looks at one
+  /// descriptor after the other, and the first one's flags are written last, here. That is one
+  /// store, however many requests there are. True if the device wants to be notified of it, by its
+  /// event suppression structure, of which any value is legal; false also when there was nothing
+  /// new. Release on the flags, then a full barrier before the device's wish is read.
+  /// VIRTIO 1.3, 2.8.17, 2.8.21.1, 2.8.21.2; HD-9, HD-21, HD-22.
+  [[nodiscard]] bool publish();
+
+  /// Takes the next completion; nullopt if there is none now, which is never a fault: spurious
+  /// wakeups are harmless (HD-20).
+  /// Errors, which break the queue: kBadIndex (HD-1), kNotOutstanding (a duplicate, or never
+  /// published, or one more than there are; HD-2, HD-4), kBadLength (HD-3). kQueueBroken ever
+  /// after. VIRTIO 1.3, 2.8.4, 2.8.6, 2.8.22. Acquire on the flags.
+  ///
+  /// With VIRTIO_F_IN_ORDER a used descriptor stands for its request and all that were submitted
+  /// before it and are outstanding: they are completed first, one a call, with no length reported.
+  /// VIRTIO 1.3, 2.8.8; HD-32.
+  [[nodiscard]] Result<std::optional<Completion>> poll();
+
+  /// Asks the device for interrupts (true) or not (false). A hint: they may come all the same.
+  /// After `true`, poll() until it is empty once more before sleeping, or a wakeup is lost:
+  ///   the device publishes flags and reads our event, still off: it does not interrupt;
+  ///   we turn the event on, having seen the ring empty before, and sleep: nobody wakes us.
+  ///   With a full barrier between each side's store and load, at least one of us sees the other's.
+  /// With VIRTIO_F_EVENT_IDX the event is the slot of the very next used descriptor. It does not
+  /// follow completion by completion: `true` sets it, and so does each poll() that finds the ring
+  /// empty before it says so, with the same barrier. VIRTIO 1.3, 2.8.10, 2.8.22.
+  void want_interrupts(bool wanted);
+
+  /// Ends the use of the ring, for a reset or because the device is gone: as if broken. The device
+  /// may still have the buffers until its reset is complete.
+  void abandon();
+
+  /// One request that the device never returned, and that no poll() will: each is handed out
+  /// exactly once, unpublished ones too; nullopt when there are no more. The queue must be broken
+  /// or abandoned (CHECK), and the device reset before the buffers are used for anything else.
+  /// HD-23.
+  [[nodiscard]] std::optional<Outstanding> take_outstanding();
+
+  /// Slots that a request of `buffers` buffers takes: one with an indirect table, else one each.
+  [[nodiscard]] std::uint32_t slots_for(std::uint32_t buffers) const {
+    return in_table(buffers) ? 1 : buffers;
+  }
+  /// Slots that submit() may use now.
+  [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
+  /// What a notification says where VIRTIO_F_NOTIFICATION_DATA was negotiated: the queue's number
+  /// in bits 0 to 15, the slot of the next available descriptor in bits 16 to 30, its wrap counter
+  /// above. VIRTIO 1.3, 2.8.16, 2.9, 4.1.5.2.
+  [[nodiscard]] std::uint32_t notification_data() const {
+    return config_.queue | std::uint32_t{next_avail_.off_wrap()} << 16;
+  }
+  /// Requests submitted and neither completed nor taken.
+  [[nodiscard]] std::uint32_t outstanding() const { return outstanding_; }
+  /// Why the queue is broken, if it is: the first violation, or kQueueBroken after abandon().
+  [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
+  [[nodiscard]] std::uint16_t queue() const { return config_.queue; }
+  [[nodiscard]] QueueSize size() const { return config_.size; }
+
+ private:
+  /// What we know of each buffer id. Private truth: the ring's copy is never read.
+  struct Record {
+    std::uint64_t cookie = 0;
+    std::uint64_t sequence = 0;  // how many were submitted before
+    std::uint32_t writable_bytes = 0;
+    std::uint16_t slots = 0;  // descriptors of the chain in the ring
+    std::uint16_t next = 0;   // in order: the id submitted after this one; the next free one
+    bool outstanding = false;
+  };
+  /// A used descriptor that passed: the id that it names, and how many requests it returns: more
+  /// than one only with VIRTIO_F_IN_ORDER.
+  struct Batch {
+    std::uint16_t last = 0;
+    std::uint32_t left = 0;
+    std::uint32_t written_bytes = 0;  // into the last one
+  };
+  struct Views {
+    PackedDriverRing ring;
+    PackedTableWriter tables;  // one after another, by buffer id
+    PackedEventWriter driver_event;
+    PackedEventReader device_event;
+  };
+  /// The descriptor whose flags show the device all that was submitted.
+  struct First {
+    std::uint16_t slot = 0;
+    std::uint16_t flags = 0;
+  };
+
+  PackedDriverQueue(const DriverQueueConfig& config, std::uint64_t region_bytes,
+                    const Views& views);
+  std::unexpected<Error> break_with(Error error);
+  [[nodiscard]] bool in_table(std::size_t buffers) const {
+    return config_.features.indirect && buffers >= 2 && buffers <= config_.tables.entries;
+  }
+  void put(const airlock_descriptor& descriptor);
+  void put_chain(std::uint16_t id, std::span<const Buffer> readable,
+                 std::span<const Buffer> writable);
+  void put_table(std::uint16_t id, std::span<const Buffer> readable,
+                 std::span<const Buffer> writable);
+  void ask_for_interrupt();
+  [[nodiscard]] std::optional<std::uint16_t> find_used();
+  [[nodiscard]] Result<Batch> take_used(std::uint16_t flags) const;
+  void release(std::uint16_t id);
+
+  DriverQueueConfig config_;
+  std::uint64_t region_bytes_;
+  Views views_;
+  std::vector<Record> records_;   // by buffer id
+  std::uint16_t first_free_ = 0;  // of the ids
+  std::uint16_t oldest_ = 0;      // in order: of the outstanding ids
+  std::uint16_t newest_ = 0;      // in order: the last of them
+  std::uint32_t free_slots_;
+  std::uint32_t outstanding_ = 0;
+  std::uint32_t next_taken_ = 0;         // where take_outstanding() goes on
+  std::uint64_t submitted_ = 0;          // requests ever put into the ring
+  std::uint64_t published_ = 0;          // of those, how many the device may see
+  PackedPosition next_avail_;            // where the next descriptor goes
+  std::optional<First> first_;           // of what was submitted and not published
+  std::uint32_t unpublished_slots_ = 0;  // of what was submitted and not published
+  PackedPosition next_used_;             // the next used descriptor that we take
+  Batch batch_;                          // what the last one returned, and poll() did not yet
+  std::optional<PackedPosition> event_;  // the one that the device sees, with VIRTIO_F_EVENT_IDX
+  bool wanted_ = true;                   // interrupts, by our own wish
+  std::optional<Error> broken_;
+};
+
+}  // namespace airlock::ring
