@@ -280,7 +280,9 @@ def check_licence(file, tree):
         yield Finding(file.path, 1, "licence", f"{match.group(1)} here, {wanted[0]} by LICENSES/")
 
 
-_SPEC_VERSION = re.compile(r"\b(?i:virtio)(?:[ -](?i:spec(?:ification)?))?[ -]?v?(\d\.\d+)\b")
+# A clause such as VIRTIO-2.7.5.1 or VIRTIO-2.7/alignment is no version.
+_SPEC_VERSION = re.compile(
+    r"\b(?i:virtio)(?:[ -](?i:spec(?:ification)?))?[ -]?v?(\d\.\d+)\b(?!\.\d|/)")
 
 
 def check_spec_version(file, tree):

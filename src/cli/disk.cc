@@ -43,26 +43,33 @@ std::unexpected<Failure> disk_failed(const std::string& what, const Error& error
   return failed(what, describe(error), advice(error));
 }
 
-std::expected<Disk, Failure> open_disk(const std::string& device,
-                                       const driver::Blk::Options& options) {
-  Disk disk;
-  std::unique_ptr<driver::PciTransport> transport;
+std::expected<Device, Failure> open_device(const std::string& device) {
+  Device found;
   if (device.starts_with(kVfioUser)) {
     auto connected = driver::VfioUserTransport::connect({.path = device.substr(kVfioUser.size())});
     if (!connected) return disk_failed(fmt::format("connect to {}", device), connected.error());
-    disk.server_pid = (*connected)->server_pid();
-    transport = std::move(*connected);
+    found.server_pid = (*connected)->server_pid();
+    found.transport = std::move(*connected);
   } else if (device.starts_with(kPci)) {
     driver::SysfsTransport::Options where;
     where.address = device.substr(kPci.size());
     auto opened = driver::SysfsTransport::open(where);
     if (!opened) return disk_failed(fmt::format("open {}", device), opened.error());
-    transport = std::move(*opened);
+    found.transport = std::move(*opened);
   } else {
     return usage(fmt::format("--device {}", device), "it is neither vfio-user:PATH nor pci:ADDRESS",
                  "try --device vfio-user:/run/disk.sock");
   }
-  auto blk = driver::Blk::open(std::move(transport), options);
+  return found;
+}
+
+std::expected<Disk, Failure> open_disk(const std::string& device,
+                                       const driver::Blk::Options& options) {
+  auto found = open_device(device);
+  if (!found) return std::unexpected(found.error());
+  Disk disk;
+  disk.server_pid = found->server_pid;
+  auto blk = driver::Blk::open(std::move(found->transport), options);
   if (!blk) return disk_failed(fmt::format("use {} as a disk", device), blk.error());
   disk.blk = std::move(*blk);
   return disk;

@@ -17,7 +17,15 @@ struct Disk {
   std::int64_t server_pid = 0;  // of the device process; 0 where there is none on this machine
 };
 
-/// Opens what --device names: vfio-user:PATH, or pci:ADDRESS of this machine.
+/// A device that --device names, whatever it is.
+struct Device {
+  std::unique_ptr<driver::PciTransport> transport;
+  std::int64_t server_pid = 0;  // as Disk has it
+};
+
+/// Reaches what --device names: vfio-user:PATH, or pci:ADDRESS of this machine.
+std::expected<Device, Failure> open_device(const std::string& device);
+/// The same, and uses it as a disk.
 std::expected<Disk, Failure> open_disk(const std::string& device,
                                        const driver::Blk::Options& options);
 

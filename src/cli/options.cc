@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "cli/blk_commands.h"
+#include "cli/check.h"
+#include "cli/ring_features.h"
 #include "cli/serve_blk.h"
 
 namespace airlock::cli {
@@ -73,6 +75,19 @@ void add_choice(CLI::App& app, const std::string& name, T& target,
       ->type_name(words);
 }
 
+/// --features: what of `target` is on or off.
+void add_features(CLI::App& app, std::uint64_t& target, const std::string& help) {
+  app.add_option_function<std::string>(
+         "--features",
+         [&target](const std::string& text) {
+           const auto chosen = choose_ring_features(text, target);
+           if (!chosen) throw CLI::ValidationError("--features", chosen.error());
+           target = *chosen;
+         },
+         fmt::format("{}: NAME=on|off,... of {}", help, ring_feature_names()))
+      ->type_name("LIST");
+}
+
 using Action = std::function<Outcome()>;
 
 void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
@@ -105,6 +120,7 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
   app.add_option("--queue-size", options.queue_size, "entries of a queue (256)")
       ->check(CLI::Range(2, 32768))
       ->type_name("N");
+  add_features(app, options.ring_features, "what the rings are offered with (all on)");
   add_duration(app, "--poll-max", options.poll_max,
                "longest that a queue polls before it sleeps (50us)");
   app.add_option("--serial", options.serial, "what the disk answers to GET_ID, 20 bytes (airlock)")
@@ -126,6 +142,14 @@ void add_device(CLI::App& app, std::string& target) {
       ->type_name("DEVICE");
 }
 
+/// What every command on a disk has.
+template <class Options>
+void add_disk(CLI::App& app, Options& options) {
+  add_device(app, options.device);
+  add_features(app, options.ring_features,
+               "what our driver may use, where it is on offer (all but in_order)");
+}
+
 struct BlkCommands {
   BlkInfoOptions info;
   BlkCopyOptions copy;
@@ -136,7 +160,7 @@ struct BlkCommands {
 void add_copy(CLI::App& blk, Action& action, BlkCopyOptions& options, bool read) {
   CLI::App& app = read ? *blk.add_subcommand("read", "Copy the disk, or a part of it, to a file")
                        : *blk.add_subcommand("write", "Copy a file to the disk, then flush");
-  add_device(app, options.device);
+  add_disk(app, options);
   app.add_option(read ? "--output" : "--input", options.file, "a file, or - for a pipe")
       ->required()
       ->type_name("FILE");
@@ -162,7 +186,7 @@ void add_copy(CLI::App& blk, Action& action, BlkCopyOptions& options, bool read)
 void add_verify(CLI::App& blk, Action& action, BlkVerifyOptions& options) {
   CLI::App& app = *blk.add_subcommand(
       "verify", "OVERWRITE the disk with random data at random places, and check all of it");
-  add_device(app, options.device);
+  add_disk(app, options);
   add_size(app, "--total", options.total, "bytes to write (1G)");
   add_size(app, "--bs-max", options.block_max, "largest request (4M)");
   app.add_option("--iodepth-max", options.depth_max, "most requests in flight (128)")
@@ -176,7 +200,7 @@ void add_verify(CLI::App& blk, Action& action, BlkVerifyOptions& options) {
 
 void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
   CLI::App& app = *blk.add_subcommand("bench", "Measure the disk, in fio's words");
-  add_device(app, options.device);
+  add_disk(app, options);
   app.add_option("--rw", options.rw, "read write rw randread randwrite randrw (randread)")
       ->type_name("PATTERN");
   add_size(app, "--bs", options.bs, "bytes a request (4k)");
@@ -204,7 +228,7 @@ void add_blk(CLI::App& blk, Action& action, BlkCommands& commands) {
   blk.preparse_callback([](std::size_t) { set_log_level(LogLevel::kWarning); });
   blk.footer("example:\n  airlock blk info --device vfio-user:/run/disk.sock");
   CLI::App& info = *blk.add_subcommand("info", "What the disk says of itself");
-  add_device(info, commands.info.device);
+  add_disk(info, commands.info);
   info.add_flag("--json", commands.info.json, "print JSON");
   info.footer("example:\n  airlock blk info --device pci:0000:00:05.0");
   info.callback([&] { action = [&] { return blk_info(commands.info); }; });
@@ -212,6 +236,23 @@ void add_blk(CLI::App& blk, Action& action, BlkCommands& commands) {
   add_copy(blk, action, commands.copy, false);
   add_verify(blk, action, commands.verify);
   add_bench(blk, action, commands.bench);
+}
+
+void add_check(CLI::App& app, Action& action, CheckOptions& options) {
+  app.preparse_callback([](std::size_t) { set_log_level(LogLevel::kWarning); });
+  app.add_option("--device", options.device, "vfio-user:PATH or pci:ADDRESS")->type_name("DEVICE");
+  app.add_option("--only", options.only, "these checks, or all of these requirements")
+      ->delimiter(',')
+      ->type_name("ID,ID");
+  app.add_flag("--list", options.list, "print the checks and what they look at; needs no device");
+  app.add_flag("--destructive", options.destructive,
+               "also write to the last sectors of a disk; what was there is put back");
+  app.add_flag("--json", options.json, "print JSON");
+  app.footer(
+      "example:\n"
+      "  airlock check --device vfio-user:/run/disk.sock\n"
+      "  airlock check --device pci:0000:00:05.0 --only DEF-5,VIRTIO-4.1.4.3.1 --json");
+  app.callback([&] { action = [&] { return check_device(options); }; });
 }
 
 }  // namespace
@@ -232,6 +273,9 @@ Outcome run_command_line(int argc, char** argv) {
   add_serve_blk(serve, action, serve_blk_options);
   BlkCommands blk_commands;
   add_blk(*app.add_subcommand("blk", "Use a disk through our own driver"), action, blk_commands);
+  CheckOptions check_options;
+  add_check(*app.add_subcommand("check", "Look whether a device keeps the rules, one by one"),
+            action, check_options);
 
   try {
     app.parse(argc, argv);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/result.h"
@@ -64,6 +65,11 @@ class PciTransport : public pci::ConfigReader {
   [[nodiscard]] virtual int interrupt_fd(std::uint16_t vector) const = 0;
   /// Whether the vector fired since the last call.
   virtual bool take_interrupt(std::uint16_t vector) = 0;
+
+  /// How often the device asked for memory of ours by a message; nothing where that can't be seen.
+  [[nodiscard]] virtual std::optional<std::uint64_t> foreign_requests() const {
+    return std::nullopt;
+  }
 
   /// Resets the whole function, as power-on does, and places the BARs again where they were. Ends
   /// interrupts. Errors: kUnsupported.

@@ -47,6 +47,9 @@ class VfioUserTransport final : public PciTransport {
   [[nodiscard]] std::int64_t server_pid() const { return client_.server_pid(); }
   /// Commands by which the server asked for our memory, all refused.
   [[nodiscard]] std::uint64_t refused_commands() const;
+  [[nodiscard]] std::optional<std::uint64_t> foreign_requests() const override {
+    return refused_commands();
+  }
 
  private:
   explicit VfioUserTransport(vfio_user::Client client) : client_(std::move(client)) {}
