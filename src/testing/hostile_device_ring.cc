@@ -101,8 +101,14 @@ std::uint32_t id_not_open(HostileRing& ring) {
   return id;
 }
 
+// Once it has answered, so that it understands its own requests, and before the driver looks.
+void rewrite_answered(HostileRing& ring, const std::function<void(airlock_descriptor&)>& change) {
+  ring.answer(ring.open().size());
+  ring.rewrite_table(change);
+}
+
 void xor_flags(HostileRing& ring, std::uint16_t flags) {
-  ring.rewrite_table([=](airlock_descriptor& descriptor) { descriptor.flags ^= flags; });
+  rewrite_answered(ring, [=](airlock_descriptor& descriptor) { descriptor.flags ^= flags; });
 }
 
 void use_with(HostileRing& ring, std::uint32_t length) {
@@ -145,7 +151,7 @@ constexpr RingLie kRingLies[] = {
     {"TableFlipsIndirect", [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_INDIRECT); }},
     {"TableLeadsElsewhere",
      [](HostileRing& ring) {
-       ring.rewrite_table([](airlock_descriptor& descriptor) {
+       rewrite_answered(ring, [](airlock_descriptor& descriptor) {
          descriptor.address = kNowhere;
          descriptor.length = 0xffff'ffff;
        });

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/hostile_device.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "spec/virtio_pci.h"
+
+namespace airlock::testing {
+
+namespace {
+
+using Cfg = spec::VirtioPciCommonCfg;
+
+constexpr std::byte kGarbage{0xa5};
+// Neither offered by the disk nor of use to its driver.
+constexpr std::uint64_t kOtherFeature = spec::feature(23);
+
+// --- lies that stay ---------------------------------------------------------------------------
+
+void generation_changes_for_ever(HostileDevice& device) {
+  device.fake_registers([generation = 0U](std::uint64_t offset, std::uint64_t& value) mutable {
+    if (offset == pci::kCommonOffset + offsetof(Cfg, config_generation)) value = generation++ & 1;
+  });
+}
+
+// The first look at each register of the disk's configuration is honest.
+void config_changes_after_a_look(HostileDevice& device) {
+  std::vector<bool> seen(sizeof(spec::VirtioBlkConfig));
+  device.fake_registers([seen](std::uint64_t offset, std::uint64_t& value) mutable {
+    if (offset < pci::kDeviceConfigOffset || offset >= pci::kDeviceConfigOffset + seen.size())
+      return;
+    if (seen[offset - pci::kDeviceConfigOffset]) value = 0xffff'ffff;
+    seen[offset - pci::kDeviceConfigOffset] = true;
+  });
+}
+
+void config_is_another(HostileDevice& device) {
+  device.fake_registers([](std::uint64_t offset, std::uint64_t& value) {
+    if (offset == pci::kDeviceConfigOffset) value = 8;  // sectors
+  });
+}
+
+void offer_changes(HostileDevice& device) {
+  device.fake_registers([looks = 0](std::uint64_t offset, std::uint64_t& value) mutable {
+    constexpr int kOneLook = 2;  // registers of 32 bits
+    if (offset == pci::kCommonOffset + offsetof(Cfg, device_feature) && ++looks > kOneLook) {
+      value ^= kOtherFeature;
+    }
+  });
+}
+
+void offer_is_another(HostileDevice& device) {
+  device.fake_registers([](std::uint64_t offset, std::uint64_t& value) {
+    if (offset == pci::kCommonOffset + offsetof(Cfg, device_feature)) value |= kOtherFeature;
+  });
+}
+
+void never_resets(HostileDevice& device) {
+  device.fake_register(offsetof(Cfg, device_status), spec::VIRTIO_CONFIG_S_ACKNOWLEDGE);
+}
+
+// Bits that mean nothing, and none of those that were written.
+void status_is_garbage(HostileDevice& device) {
+  device.fake_register(offsetof(Cfg, device_status), 0x30);
+}
+
+void capabilities_loop(HostileDevice& device) {
+  device.lies().on_config_read = [](std::uint16_t offset, std::span<std::byte> target) {
+    if (offset >= 0x40 && target.size() >= 2) target[1] = std::byte{0x40};
+  };
+}
+
+void set_field(std::span<std::byte> capability, std::size_t field, std::uint32_t value) {
+  const Le32 wire(value);
+  std::memcpy(capability.data() + field, &wire, sizeof wire);
+}
+
+void region_exceeds_its_bar(HostileDevice& device) {
+  device.fake_capability(spec::VIRTIO_PCI_CAP_SWIOTLB, [](std::span<std::byte> capability) {
+    set_field(capability, offsetof(spec::VirtioPciCap, length), 0x4000'0000);
+  });
+}
+
+void region_shrinks(HostileDevice& device) {
+  device.fake_capability(spec::VIRTIO_PCI_CAP_SWIOTLB, [](std::span<std::byte> capability) {
+    set_field(capability, offsetof(spec::VirtioPciCap, length), 65536);
+  });
+}
+
+void region_moves(HostileDevice& device) {
+  device.fake_capability(spec::VIRTIO_PCI_CAP_SWIOTLB, [](std::span<std::byte> capability) {
+    set_field(capability, offsetof(spec::VirtioPciCap, offset), 4096);
+    set_field(capability, offsetof(spec::VirtioPciCap, length), 65536);
+  });
+}
+
+void interrupts_at_each_register(HostileDevice& device) {
+  device.fake_registers(
+      [&device](std::uint64_t /*offset*/, std::uint64_t& /*value*/) { device.interrupt(); });
+  device.interrupt();
+}
+
+// --- lies of the moment -----------------------------------------------------------------------
+
+// A status, and the configuration's interrupt, so that the driver looks.
+void show_status(HostileDevice& device, std::uint8_t status) {
+  device.fake_register(offsetof(Cfg, device_status), status);
+  device.interrupt();
+}
+
+constexpr DeviceLie kOpeningLies[] = {
+    {"ConfigChangesAfterALook", config_changes_after_a_look},
+    {"GenerationChangesForEver", generation_changes_for_ever},
+    {"OfferChanges", offer_changes},
+    {"InterruptsBeforeDriverOk", interrupts_at_each_register},
+    {"NeverResets", never_resets},
+    {"StatusIsGarbage", status_is_garbage},
+    {"CapabilitiesLoop", capabilities_loop},
+    {"RegionExceedsItsBar", region_exceeds_its_bar},
+};
+
+constexpr DeviceLie kRunningLies[] = {
+    {"InterruptStorm", [](HostileDevice& device) { device.interrupt(1000); }},
+    {"StatusIsGarbage", [](HostileDevice& device) { show_status(device, 0x30); }},
+    {"StatusIsNeedsReset",
+     [](HostileDevice& device) { show_status(device, spec::VIRTIO_CONFIG_S_NEEDS_RESET); }},
+    {"StatusIsGone", [](HostileDevice& device) { show_status(device, 0xff); }},
+    {"RequestsScribbled", [](HostileDevice& device) { device.scribble_on_requests(); }},
+    {"FreeMemoryScribbled", [](HostileDevice& device) { device.scribble_on_free_memory(); }},
+    {"SuccessWithoutData", [](HostileDevice& device) { device.claim_success_in_reverse(); }},
+};
+
+constexpr DeviceLie kResetLies[] = {
+    {"InterruptsAfterReset", interrupts_at_each_register},
+    {"NeverResets", never_resets},
+    {"StatusIsGarbage", status_is_garbage},
+    {"CapabilitiesLoop", capabilities_loop},
+    {"RegionShrinks", region_shrinks},
+    {"RegionMoves", region_moves},
+    {"OfferIsAnother", offer_is_another},
+    {"ConfigIsAnother", config_is_another},
+    {"GenerationChangesForEver", generation_changes_for_ever},
+};
+
+}  // namespace
+
+HostileRing& HostileDevice::ring() {
+  if (!ring_) {
+    ring_ = HostileRing::create(place());
+    ring_->set_honest([this](std::size_t count) { disk().serve(count); });
+  }
+  return *ring_;
+}
+
+void HostileDevice::be_honest() {
+  lies_ = {};
+  ring_.reset();
+  disk().held = false;
+  disk().on_answer = {};
+}
+
+void HostileDevice::fake_register(std::size_t offset, std::uint64_t value) {
+  fake_registers([offset, value](std::uint64_t from, std::uint64_t& read) {
+    if (from == pci::kCommonOffset + offset) read = value;
+  });
+}
+
+void HostileDevice::fake_registers(std::function<void(std::uint64_t, std::uint64_t&)> change) {
+  lies_.on_read = [change = std::move(change)](const driver::Register& from, std::uint64_t& value) {
+    if (from.bar == pci::kRegistersBar) change(from.offset, value);
+  };
+}
+
+void HostileDevice::fake_capability(std::uint8_t type,
+                                    std::function<void(std::span<std::byte>)> change) {
+  lies_.on_config_read = [type, change = std::move(change)](std::uint16_t /*offset*/,
+                                                            std::span<std::byte> target) {
+    if (target.size() < sizeof(spec::VirtioPciCap)) return;
+    if (target[offsetof(spec::VirtioPciCap, cfg_type)] == std::byte{type}) change(target);
+  };
+}
+
+void HostileDevice::interrupt(int times) {
+  pci::MsixVectors& vectors = device_.device().vectors();
+  for (int i = 0; i < times; i++) {
+    for (std::uint16_t vector = 0; vector < vectors.count(); vector++)
+      vectors.fire(vector);
+  }
+}
+
+void HostileDevice::scribble_on_requests() {
+  std::vector<shm::SharedBytes> buffers;
+  for (const HostileRing::Request& request : ring().open()) {
+    ring().visit(request, [&](const airlock_descriptor& descriptor) {
+      if ((descriptor.flags & AIRLOCK_DESC_WRITE) != 0) return;
+      buffers.push_back(
+          MUST(device_.window.region().slice(offset_of(descriptor.address), descriptor.length)));
+    });
+  }
+  ring().answer(ring().open().size());
+  for (const shm::SharedBytes& buffer : buffers)
+    buffer.copy_in(0, std::vector(buffer.size(), kGarbage));
+}
+
+void HostileDevice::scribble_on_free_memory() {
+  const shm::SharedBytes& region = device_.window.region();
+  std::vector<bool> used(region.size());
+  const auto keep = [&](std::uint64_t offset, std::uint64_t length) {
+    std::fill_n(used.begin() + static_cast<std::ptrdiff_t>(offset), length, true);
+  };
+  const HostileRing::Place at = place();
+  const ring::Layout layout(at.size, at.features.format);
+  keep(std::to_underlying(at.areas.descriptors), layout.descriptors().bytes);
+  keep(std::to_underlying(at.areas.driver), layout.driver().bytes);
+  keep(std::to_underlying(at.areas.device), layout.device().bytes);
+  for (const HostileRing::Request& request : ring().open()) {
+    ring().visit(request, [&](const airlock_descriptor& descriptor) {
+      keep(offset_of(descriptor.address), descriptor.length);
+    });
+  }
+  for (std::uint64_t offset = 0; offset < region.size(); offset++) {
+    if (!used[offset])
+      region.store_relaxed<std::uint8_t>(offset, std::to_integer<std::uint8_t>(kGarbage));
+  }
+}
+
+void HostileDevice::claim_success_in_reverse() {
+  const std::deque<HostileRing::Request> all = ring().open();
+  for (auto request = all.rbegin(); request != all.rend(); ++request) {
+    std::uint64_t status = 0;  // the last byte that it may write
+    ring().visit(*request, [&](const airlock_descriptor& descriptor) {
+      if ((descriptor.flags & AIRLOCK_DESC_WRITE) == 0) return;
+      status = offset_of(descriptor.address) + descriptor.length - 1;
+    });
+    device_.window.region().store_relaxed<std::uint8_t>(status, spec::VIRTIO_BLK_S_OK);
+    ring().use(request->id, request->writable_bytes);
+  }
+}
+
+HostileRing::Place HostileDevice::place() const {
+  const pci::QueueSetup& setup = device_.disk.setup(0);
+  const auto offset = [this](window::DriverAddress address) {
+    return window::RegionOffset{offset_of(std::to_underlying(address))};
+  };
+  return {
+    .region = device_.window.region(), .size = MUST(ring::QueueSize::from(setup.size))
+    ,
+        .areas = {.descriptors = offset(setup.descriptor_area),
+                  .driver = offset(setup.driver_area),
+                  .device = offset(setup.device_area)},
+        .publisher = {
+          .mode = device_.window.mode(),
+          .region = device_.window.region_bus_base()
+        }
+  };
+}
+
+std::uint64_t HostileDevice::offset_of(std::uint64_t address) const {
+  const bool bus = device_.window.mode() == window::AddressMode::kBus;
+  return bus ? address - std::to_underlying(device_.window.region_bus_base()) : address;
+}
+
+std::span<const DeviceLie> opening_lies() {
+  return kOpeningLies;
+}
+
+std::span<const DeviceLie> running_lies() {
+  return kRunningLies;
+}
+
+std::span<const DeviceLie> reset_lies() {
+  return kResetLies;
+}
+
+const DeviceLie& find_lie(std::span<const DeviceLie> lies, std::string_view name) {
+  const auto found = std::ranges::find(lies, name, &DeviceLie::name);
+  CHECK(found != lies.end());
+  return *found;
+}
+
+}  // namespace airlock::testing
