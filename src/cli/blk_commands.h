@@ -9,17 +9,20 @@
 #include <string>
 
 #include "cli/outcome.h"
+#include "driver/virtio_device.h"
 
 namespace airlock::cli {
 
 struct BlkInfoOptions {
   std::string device;
+  std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
   bool json = false;
 };
 
 /// Copies between the disk and a file ("-": stdin or stdout).
 struct BlkCopyOptions {
   std::string device;
+  std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
   std::string file;
   std::uint64_t offset = 0;             // on the disk
   std::optional<std::uint64_t> length;  // default: to the end
@@ -28,8 +31,9 @@ struct BlkCopyOptions {
 
 struct BlkVerifyOptions {
   std::string device;
-  std::uint64_t total = std::uint64_t{1} << 30U;  // bytes to write
-  std::uint64_t seed = 0;                         // 0: chosen, and printed
+  std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
+  std::uint64_t total = std::uint64_t{1} << 30U;                 // bytes to write
+  std::uint64_t seed = 0;                                        // 0: chosen, and printed
   std::uint32_t depth_max = 128;
   std::uint64_t block_max = std::uint64_t{4} << 20U;
   bool json = false;
@@ -38,6 +42,7 @@ struct BlkVerifyOptions {
 /// In fio's words.
 struct BlkBenchOptions {
   std::string device;
+  std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
   std::string rw = "randread";  // read write rw randread randwrite randrw
   std::uint64_t bs = 4096;
   std::uint32_t iodepth = 1;

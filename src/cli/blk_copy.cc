@@ -135,7 +135,7 @@ Outcome check_end(const BlkCopyOptions& options, const Fd& file, const Range& ra
 }  // namespace
 
 Outcome blk_read(const BlkCopyOptions& options) {
-  auto disk = open_disk(options.device, {});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
   if (!disk) return std::unexpected(disk.error());
   driver::Blk& blk = *disk->blk;
   const auto range = range_of(options, blk.info());
@@ -184,7 +184,7 @@ Outcome blk_read(const BlkCopyOptions& options) {
 }
 
 Outcome blk_write(const BlkCopyOptions& options) {
-  auto disk = open_disk(options.device, {});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
   if (!disk) return std::unexpected(disk.error());
   driver::Blk& blk = *disk->blk;
   const auto range = range_of(options, blk.info());

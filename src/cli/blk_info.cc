@@ -4,6 +4,8 @@
 #include "base/size.h"
 #include "cli/blk_commands.h"
 #include "cli/disk.h"
+#include "cli/ring_features.h"
+#include "spec/virtio.h"
 
 namespace airlock::cli {
 
@@ -21,6 +23,16 @@ const char* source_name(driver::RegionSource source) {
   return "?";
 }
 
+/// A list as words in a line.
+std::string as_text(const nlohmann::ordered_json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return value.dump();
+  std::string text;
+  for (const auto& word : value)
+    text += (text.empty() ? "" : " ") + word.get<std::string>();
+  return text.empty() ? "-" : text;
+}
+
 /// What a disk calls itself may be any bytes: only printable ones reach a terminal.
 std::string printable(std::string text) {
   for (char& c : text) {
@@ -32,7 +44,7 @@ std::string printable(std::string text) {
 }  // namespace
 
 Outcome blk_info(const BlkInfoOptions& options) {
-  auto disk = open_disk(options.device, {});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
   if (!disk) return std::unexpected(disk.error());
   driver::Blk& blk = *disk->blk;
   auto id = blk.get_id();
@@ -52,6 +64,8 @@ Outcome blk_info(const BlkInfoOptions& options) {
       {"segments_max", info.segments_max},
       {"region", negotiation.region.length},
       {"region_by", source_name(negotiation.source)},
+      {"ring", blk.device().has(spec::VIRTIO_F_RING_PACKED) ? "packed" : "split"},
+      {"ring_features", names_of_ring_features(negotiation.accepted)},
       {"features_offered", fmt::format("{:#x}", negotiation.offered)},
       {"features_accepted", fmt::format("{:#x}", negotiation.accepted)},
   };
@@ -60,7 +74,7 @@ Outcome blk_info(const BlkInfoOptions& options) {
     return {};
   }
   for (const auto& [key, value] : json.items()) {
-    std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+    std::string text = as_text(value);
     if (key == "capacity" || key == "region") {
       text += fmt::format(" ({})", format_size(value.get<std::uint64_t>()));
     }

@@ -252,7 +252,7 @@ Result<void> Verifier::run() {
 Outcome blk_verify(BlkVerifyOptions options) {
   while (options.seed == 0)
     options.seed = std::random_device{}();
-  auto disk = open_disk(options.device, {});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
   if (!disk) return std::unexpected(disk.error());
   const driver::BlkInfo& info = disk->blk->info();
   if (info.read_only) return failed("verify", "the disk is read-only", "it overwrites the disk");

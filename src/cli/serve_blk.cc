@@ -128,13 +128,19 @@ Outcome serve_blk(const ServeBlkOptions& options) {
     shape.request_bytes_max = device::blk_request_bytes_max(shape, options.region);
   }
   const std::string backend_text = (*backend)->describe();
-  auto disk = device::BlkDevice::create(
-      {.backend = std::move(*backend), .shape = shape, .id = options.serial});
+  auto disk =
+      device::BlkDevice::create({.backend = std::move(*backend),
+                                 .shape = shape,
+                                 .id = options.serial,
+                                 .ring_features = options.ring_features & ring::Features::kMask});
   if (!disk) return failed("serve blk", describe(disk.error()), "see airlock serve blk --help");
 
   asio::io_context context(1);
   auto endpoint = device::Endpoint::create(
-      {.pci = {.negotiation = {.policy = options.dma, .offer = options.address}, .name = {}},
+      {.pci = {.negotiation = {.policy = options.dma,
+                               .offer = options.address,
+                               .transport_features = options.ring_features},
+               .name = {}},
        .region_bytes = options.region,
        .pages = options.huge_pages ? shm::PageKind::kHuge : shm::PageKind::kNormal,
        .post = [&context](std::function<void()> f) { asio::post(context, std::move(f)); },

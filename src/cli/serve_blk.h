@@ -7,6 +7,7 @@
 
 #include "cli/outcome.h"
 #include "pci/virtio_pci_device.h"
+#include "ring/features.h"
 
 namespace airlock::cli {
 
@@ -19,6 +20,7 @@ struct ServeBlkOptions {
   pci::DmaPolicy dma = pci::DmaPolicy::kRequire;
   pci::AddressOffer address = pci::AddressOffer::kBus;
   bool read_only = false;
+  std::uint64_t ring_features = ring::Features::kMask | pci::kTransportFeatures;  // on offer
   std::uint16_t queues = 1;
   std::uint16_t queue_size = 256;
   std::chrono::microseconds poll_max{50};

@@ -69,6 +69,18 @@ Result<void> Blk::reset() {
   return attach_queues();
 }
 
+Result<void> Blk::reset_queue(std::uint16_t index) {
+  CHECK(index < queues_.size());
+  if (!device_->has(spec::VIRTIO_F_RING_RESET)) {
+    return fail({.code = Errc::kUnsupported, .detail = spec::VIRTIO_F_RING_RESET});
+  }
+  BlkQueue& queue = *queues_[index];
+  queue.stop({.code = Errc::kQueueBroken});
+  TRY(device_->reset_queue(index));
+  queue.detach();
+  return attach_queue(index);
+}
+
 BlkStats Blk::stats() const {
   BlkStats sum;
   for (const auto& queue : queues_) {
@@ -112,9 +124,15 @@ Result<void> Blk::attach_queues() {
   const auto count = static_cast<std::uint16_t>(queues_.size());
   TRY(device_->enable_interrupts(count));
   for (std::uint16_t i = 0; i < count; i++) {
-    TRY(queues_[i]->attach(TRY(device_->create_queue(i, options_.queue_size))));
+    TRY(attach_queue(i));
   }
   return device_->start();
+}
+
+Result<void> Blk::attach_queue(std::uint16_t index) {
+  BlkQueue& queue = *queues_[index];
+  const QueueShape shape{.size_max = options_.queue_size, .table_entries = queue.table_entries()};
+  return queue.attach(TRY(device_->create_queue(index, shape)));
 }
 
 // As much as a pool that many requests share allows.

@@ -70,6 +70,11 @@ class Blk {
   /// than before. After an error only reset() helps.
   Result<void> reset();
 
+  /// Resets queue `index` alone: what was inside completes with kQueueBroken, and it starts anew.
+  /// It must not be in use; other queues may. Errors: those of VirtioDevice::reset_queue() and
+  /// create_queue(); the queue is then out of use until a reset() succeeds.
+  Result<void> reset_queue(std::uint16_t index);
+
   /// Of all queues. Approximate while they are in use.
   [[nodiscard]] BlkStats stats() const;
 
@@ -79,6 +84,7 @@ class Blk {
   Result<BlkInfo> read_info();
   void make_queues();
   Result<void> attach_queues();
+  Result<void> attach_queue(std::uint16_t index);
   [[nodiscard]] std::uint64_t part_bytes_max() const;
 
   std::unique_ptr<VirtioDevice> device_;

@@ -18,7 +18,11 @@ constexpr std::uint64_t kFrameBytes = 64;
 constexpr std::uint64_t kStatusAt = 16;     // after the header
 constexpr std::uint64_t kPayloadAt = 32;    // a range to discard, or the device's id
 constexpr std::uint8_t kNoStatus = 0xff;    // what a device that writes no status leaves behind
-constexpr std::uint32_t kRequestParts = 2;  // descriptors besides the data: header and status
+constexpr std::uint32_t kRequestParts = 2;  // buffers besides the data: header and status
+// Entries of an indirect table: a cache line has four. Requests of more buffers, which only a small
+// SIZE_MAX makes, do without a table.
+constexpr std::uint32_t kTableLine = 4;
+constexpr std::uint32_t kTableMost = 8;
 
 bool has_bytes(BlkOp op) {
   return op == BlkOp::kRead || op == BlkOp::kWrite;
@@ -134,7 +138,7 @@ Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   if (part_bytes_max_ == 0) {
     return fail({.code = Errc::kMalformed, .detail = offsetof(spec::VirtioBlkConfig, size_max)});
   }
-  const std::uint32_t count = slots / kRequestParts;
+  const std::uint32_t count = slots / queue->ring().slots_for(kRequestParts);
   frames_ = TRY(device_.pool().allocate_coherent(count * kFrameBytes, pool::kPageBytes));
   parts_.assign(count, {});
   free_parts_.clear();
@@ -149,6 +153,12 @@ Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   queue_ = std::move(queue);
   queue_->ring().want_interrupts(false);
   return {};
+}
+
+std::uint16_t BlkQueue::table_entries() const {
+  const std::uint64_t data = std::min(segments(limits_.part_bytes_max), limits_.info.segments_max);
+  const std::uint64_t wanted = (kRequestParts + data + kTableLine - 1) / kTableLine * kTableLine;
+  return static_cast<std::uint16_t>(std::min<std::uint64_t>(wanted, kTableMost));
 }
 
 // HD-23. The slots of what is in flight stay as they are: the device may still write to them.
@@ -245,9 +255,9 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
     return true;
   }
   std::uint64_t bytes = part_bytes(pending);
-  const std::uint32_t descriptors =
+  const std::uint32_t buffers =
       kRequestParts + (has_bytes(pending.request.op) ? segments(bytes) : 1);
-  if (free_parts_.empty() || queue_->ring().free_slots() < descriptors) {
+  if (free_parts_.empty() || queue_->ring().free_slots() < queue_->ring().slots_for(buffers)) {
     stats_.ring_full++;
     return false;
   }
@@ -411,7 +421,8 @@ std::optional<Error> BlkQueue::judge(const Part& part, std::uint8_t status,
     default:
       return Error{.code = Errc::kMalformed, .detail = status};
   }
-  // Success means that all of it was written, and the status byte.
+  // Success means that all of it was written, and the status byte. Where the device said nothing of
+  // the length, the ring counts all that is writable, which is just that (HD-32).
   std::uint64_t data = 0;
   if (part.op == BlkOp::kRead) data = part.bytes;
   if (part.op == BlkOp::kGetId) data = spec::VIRTIO_BLK_ID_BYTES;

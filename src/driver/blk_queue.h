@@ -72,6 +72,9 @@ class BlkQueue {
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
 
   // For Blk, which makes and revives queues.
+  /// Entries of an indirect table, so that a request of the usual size has all of its buffers
+  /// there.
+  [[nodiscard]] std::uint16_t table_entries() const;
   Result<void> attach(std::unique_ptr<Queue> queue);
   /// Completes everything inside with `error`, and starts no more.
   void stop(const Error& error);

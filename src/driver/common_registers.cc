@@ -100,6 +100,18 @@ Result<void> CommonRegisters::write_queue_enable() {
   return write<std::uint16_t>(offsetof(Cfg, queue_enable), 1);
 }
 
+Result<std::uint16_t> CommonRegisters::queue_reset() {
+  return read<std::uint16_t>(offsetof(Cfg, queue_reset));
+}
+
+Result<void> CommonRegisters::write_queue_reset() {
+  return write<std::uint16_t>(offsetof(Cfg, queue_reset), 1);
+}
+
+bool CommonRegisters::has_queue_reset() const {
+  return place_.length >= offsetof(Cfg, queue_reset) + sizeof(Le16);
+}
+
 bool CommonRegisters::has_dmb_shm_id() const {
   constexpr std::uint64_t kEnd = offsetof(spec::VirtioPciCommonCfgDmb, dmb_shm_id) + sizeof(Le16);
   return place_.length >= kEnd;

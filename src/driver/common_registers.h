@@ -36,7 +36,11 @@ class CommonRegisters {
   Result<void> write_queue_areas(const ring::QueueAreas& areas);
   Result<std::uint16_t> queue_enable();
   Result<void> write_queue_enable();
+  Result<std::uint16_t> queue_reset();
+  Result<void> write_queue_reset();
 
+  /// Whether the structure is long enough for queue_reset.
+  [[nodiscard]] bool has_queue_reset() const;
   /// Whether the structure is long enough for dmb_shm_id (DMB-D4).
   [[nodiscard]] bool has_dmb_shm_id() const;
   Result<std::uint16_t> dmb_shm_id();

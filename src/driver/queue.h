@@ -5,7 +5,7 @@
 
 #include "driver/transport.h"
 #include "pool/buffer.h"
-#include "ring/split_driver_queue.h"
+#include "ring/driver_queue.h"
 
 namespace airlock::driver {
 
@@ -14,16 +14,21 @@ namespace airlock::driver {
 class Queue {
  public:
   struct Parts {
-    ring::SplitDriverQueue ring;
+    ring::DriverQueue ring;
     pool::CoherentBuffer memory;
-    Register notify;
-    std::uint16_t vector = 0;  // VIRTIO_MSI_NO_VECTOR: polled
+    pool::CoherentBuffer tables;  // of indirect descriptors, if there are any
+    Register notify;              // of 4 bytes for notification data, else of 2
+    std::uint16_t vector = 0;     // VIRTIO_MSI_NO_VECTOR: polled
   };
   Queue(PciTransport& transport, Parts parts) : transport_(&transport), parts_(std::move(parts)) {}
 
-  [[nodiscard]] ring::SplitDriverQueue& ring() { return parts_.ring; }
-  /// Tells the device that there is something new. VIRTIO 1.3, 4.1.5.2.
-  Result<void> notify() { return transport_->post(parts_.notify, parts_.ring.queue()); }
+  [[nodiscard]] ring::DriverQueue& ring() { return parts_.ring; }
+  /// Tells the device that there is something new. VIRTIO 1.3, 2.9, 4.1.5.2.
+  Result<void> notify() {
+    const bool with_data = parts_.notify.width == Width::k4;
+    return transport_->post(parts_.notify,
+                            with_data ? parts_.ring.notification_data() : parts_.ring.queue());
+  }
   [[nodiscard]] std::uint16_t vector() const { return parts_.vector; }
   /// -1 where the queue is polled.
   [[nodiscard]] int interrupt_fd() const { return transport_->interrupt_fd(parts_.vector); }

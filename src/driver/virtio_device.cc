@@ -135,74 +135,116 @@ Result<void> VirtioDevice::enable_interrupts(std::uint16_t queues) {
 }
 
 Result<std::unique_ptr<Queue>> VirtioDevice::create_queue(std::uint16_t index,
-                                                          std::uint32_t max_size) {
+                                                          const QueueShape& shape) {
   if (const auto why = broken()) return fail(*why);
   if (index >= queue_count_) {
     return fail({.code = Errc::kBadIndex, .queue = index, .detail = index});
   }
-  auto queue = set_up_queue(index, max_size);
+  auto queue = set_up_queue(index, shape);
   if (!queue && queue.error().code != Errc::kPoolFull) return fail_device(queue.error());
   return queue;
 }
 
 Result<std::unique_ptr<Queue>> VirtioDevice::set_up_queue(std::uint16_t index,
-                                                          std::uint32_t max_size) {
+                                                          const QueueShape& shape) {
   TRY(common_.select_queue(index));
   if (TRY(common_.queue_enable()) != 0) return malformed(offsetof(Cfg, queue_enable), index);
-  const ring::QueueSize size = TRY(agree_on_size(index, max_size));
+  const ring::Features features = ring::Features::from(negotiation_.accepted);
+  const ring::QueueSize size = TRY(agree_on_size(index, shape.size_max));
   const Register notify = TRY(notify_register(index));
-  const ring::Layout layout(size);
+  const ring::Layout layout(size, features.format);
   auto memory = TRY(pool_->allocate_coherent(layout.block_bytes(), pool::kPageBytes));
-  auto ring = TRY(ring::SplitDriverQueue::create({.queue = index,
-                                                  .size = size,
-                                                  .areas = layout.block_at(memory.offset()),
-                                                  .publisher = publisher()},
-                                                 region_.mapping.bytes()));
-  std::uint16_t vector = spec::VIRTIO_MSI_NO_VECTOR;
-  if (index + 1U < vectors_) {
-    vector = static_cast<std::uint16_t>(index + 1U);
-    // The device says whether it could: it has no other choice than this vector or none.
-    const std::uint16_t given = TRY(common_.set_queue_vector(vector));
-    if (given != vector && given != spec::VIRTIO_MSI_NO_VECTOR) {
-      return malformed(offsetof(Cfg, queue_msix_vector), index);
-    }
-    vector = given;
+  ring::IndirectTables tables;
+  pool::CoherentBuffer table_memory;
+  if (features.indirect && shape.table_entries > 0) {
+    table_memory = TRY(pool_->allocate_coherent(
+        ring::IndirectTables::bytes(size, shape.table_entries), pool::kPageBytes));
+    tables = {.start = table_memory.offset(), .entries = shape.table_entries};
   }
+  auto ring = TRY(ring::DriverQueue::create({.queue = index,
+                                             .size = size,
+                                             .areas = layout.block_at(memory.offset()),
+                                             .publisher = publisher(),
+                                             .features = features,
+                                             .tables = tables},
+                                            region_.mapping.bytes()));
+  const std::uint16_t vector = TRY(agree_on_vector(index));
   TRY(common_.write_queue_areas(ring.published_areas()));
   TRY(common_.write_queue_enable());
   if (TRY(common_.queue_enable()) != 1) return malformed(offsetof(Cfg, queue_enable), index);
   return std::make_unique<Queue>(*transport_, Queue::Parts{.ring = std::move(ring),
                                                            .memory = std::move(memory),
+                                                           .tables = std::move(table_memory),
                                                            .notify = notify,
                                                            .vector = vector});
 }
 
-// HD-14: the device's size is a power of two up to 32768, and it keeps the one that is chosen.
+Result<void> VirtioDevice::reset_queue(std::uint16_t index) {
+  if (const auto why = broken()) return fail(*why);
+  if (!has(spec::VIRTIO_F_RING_RESET)) {
+    return fail({.code = Errc::kUnsupported, .detail = spec::VIRTIO_F_RING_RESET});
+  }
+  if (index >= queue_count_) {
+    return fail({.code = Errc::kBadIndex, .queue = index, .detail = index});
+  }
+  const auto done = await_queue_reset(index);
+  if (!done) return fail_device(done.error());
+  return {};
+}
+
+// VIRTIO 1.3, 4.1.4.3.2: the queue is reset when queue_reset reads 0.
+Result<void> VirtioDevice::await_queue_reset(std::uint16_t index) {
+  TRY(common_.select_queue(index));
+  TRY(common_.write_queue_reset());
+  const Deadline deadline = Deadline::after(options_.timeout);
+  for (unsigned round = 0; TRY(common_.queue_reset()) != 0; round++) {
+    if (deadline.passed()) return fail(deadline.error());
+    pause_between_polls(round);
+  }
+  // 4.1.4.3.1: then that reads 0 too. A queue that still runs would be using our buffers.
+  if (TRY(common_.queue_enable()) != 0) return malformed(offsetof(Cfg, queue_enable), index);
+  return {};
+}
+
+// The device says whether it could: it has no other choice than the queue's vector or none.
+Result<std::uint16_t> VirtioDevice::agree_on_vector(std::uint16_t index) {
+  if (index + 1U >= vectors_) return spec::VIRTIO_MSI_NO_VECTOR;
+  const auto vector = static_cast<std::uint16_t>(index + 1U);
+  const std::uint16_t given = TRY(common_.set_queue_vector(vector));
+  if (given != vector && given != spec::VIRTIO_MSI_NO_VECTOR) {
+    return malformed(offsetof(Cfg, queue_msix_vector), index);
+  }
+  return given;
+}
+
+// HD-14: the device's size is one that its ring can have, and it keeps the one that is chosen.
 Result<ring::QueueSize> VirtioDevice::agree_on_size(std::uint16_t index, std::uint32_t max_size) {
   const std::uint16_t offered = TRY(common_.queue_size());
-  const auto largest = ring::QueueSize::from(offered);
+  const ring::Format format = ring::Features::from(negotiation_.accepted).format;
+  const auto largest = ring::QueueSize::from(offered, format);
   if (!largest) {
     return fail({.code = Errc::kBadQueueSize, .queue = index, .detail = offered});
   }
   const ring::QueueSize size =
-      TRY(ring::QueueSize::from(std::min<std::uint32_t>(offered, max_size)));
+      TRY(ring::QueueSize::from(std::min<std::uint32_t>(offered, max_size), format));
   const auto value = static_cast<std::uint16_t>(size.value());
   TRY(common_.write_queue_size(value));
   if (TRY(common_.queue_size()) != value) return malformed(offsetof(Cfg, queue_size), index);
   return size;
 }
 
-// HD-14: where queue_notify_off leads is inside the notification structure.
+// HD-14: where queue_notify_off leads is inside the notification structure. VIRTIO 1.3, 4.1.4.4.1.
 Result<Register> VirtioDevice::notify_register(std::uint16_t index) {
   const std::uint64_t number = TRY(common_.queue_notify_off());
   const pci::BarRange& place = notify_;
   const std::uint64_t offset = number * capabilities_.notify_off_multiplier;  // below 2^48
-  if (!airlock_range_within(offset, sizeof(Le16), place.length)) {
-    return fail(
-        {.code = Errc::kOutOfRange, .queue = index, .detail = sizeof(Le16), .address = offset});
+  const Width width = has(spec::VIRTIO_F_NOTIFICATION_DATA) ? Width::k4 : Width::k2;
+  const std::uint32_t bytes = std::to_underlying(width);
+  if (!airlock_range_within(offset, bytes, place.length)) {
+    return fail({.code = Errc::kOutOfRange, .queue = index, .detail = bytes, .address = offset});
   }
-  const Register notify{.bar = place.bar, .offset = place.offset + offset, .width = Width::k2};
-  if (!airlock_is_aligned(notify.offset, sizeof(Le16))) {
+  const Register notify{.bar = place.bar, .offset = place.offset + offset, .width = width};
+  if (!airlock_is_aligned(notify.offset, bytes)) {
     return malformed(offsetof(Cfg, queue_notify_off), index);
   }
   return notify;
@@ -336,6 +378,9 @@ std::uint64_t VirtioDevice::choose_features(std::uint64_t offered, RegionSource 
   std::uint64_t wanted =
       (options_.features & kTypeFeatures) | spec::feature(spec::VIRTIO_F_VERSION_1) |
       spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM) | spec::feature(spec::VIRTIO_F_ORDER_PLATFORM);
+  wanted |= options_.ring_features & kRingFeatures;
+  // An offer without its register is no offer.
+  if (!common_.has_queue_reset()) wanted &= ~spec::feature(spec::VIRTIO_F_RING_RESET);
   wanted &= ~(spec::feature(options_.swiotlb_bit) | spec::feature(options_.dmb_bit));
   if (source == RegionSource::kSwiotlb) wanted |= spec::feature(options_.swiotlb_bit);
   if (source == RegionSource::kDmb) wanted |= spec::feature(options_.dmb_bit);

@@ -39,6 +39,22 @@ struct Negotiation {
   friend bool operator==(const Negotiation&, const Negotiation&) = default;
 };
 
+/// What this driver can do with its queues; of these, each that a caller allows is accepted if
+/// offered.
+inline constexpr std::uint64_t kRingFeatures = ring::Features::kMask |
+                                               spec::feature(spec::VIRTIO_F_NOTIFICATION_DATA) |
+                                               spec::feature(spec::VIRTIO_F_RING_RESET);
+/// Those that it asks for unless told otherwise: not IN_ORDER, under which one slow request holds
+/// back the completions of all that were submitted after it.
+inline constexpr std::uint64_t kRingFeaturesByDefault =
+    kRingFeatures & ~spec::feature(spec::VIRTIO_F_IN_ORDER);
+
+/// What a caller wants of a queue.
+struct QueueShape {
+  std::uint32_t size_max = 256;     // slots at most; of a split ring a power of two
+  std::uint16_t table_entries = 0;  // of a slot's indirect table, where those were agreed upon
+};
+
 /// A device that passed every check, and its pool. This driver uses the region or nothing: a device
 /// without one is refused, never given memory of ours (DEF-3, GEN-DR2, PCI-DR2).
 ///
@@ -51,6 +67,7 @@ class VirtioDevice {
     std::uint16_t device_type = 0;  // VIRTIO_ID_*
     /// Features of the type that the caller can work with; each is accepted if offered.
     std::uint64_t features = 0;
+    std::uint64_t ring_features = kRingFeaturesByDefault;    // of kRingFeatures
     window::AddressMode prefer = window::AddressMode::kBus;  // where a device offers both
     unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;           // provisional numbers (DEF-2)
     unsigned dmb_bit = spec::VIRTIO_F_DMB;
@@ -94,10 +111,17 @@ class VirtioDevice {
   /// without, the device is polled. Errors: those of the transport.
   Result<void> enable_interrupts(std::uint16_t queues);
 
-  /// Makes queue `index` with at most `max_size` slots (a power of two), in memory of the pool.
+  /// Makes queue `index`, in memory of the pool: before start(), or after reset_queue().
   /// Errors: kBadIndex, kBadQueueSize (HD-14), kOutOfRange (notify address outside its BAR),
   /// kMalformed (a register does not keep what was written), kPoolFull.
-  Result<std::unique_ptr<Queue>> create_queue(std::uint16_t index, std::uint32_t max_size);
+  Result<std::unique_ptr<Queue>> create_queue(std::uint16_t index, const QueueShape& shape);
+
+  /// Resets queue `index` alone, and waits for it (HD-19): after this no buffer of its is the
+  /// device's any more, and it may be made again. Its Queue goes before that. Other queues may be
+  /// in use meanwhile. Errors: kUnsupported (VIRTIO_F_RING_RESET was not agreed upon), kBadIndex,
+  /// kTimeout, kMalformed (the queue is still enabled), those of the transport; all but the first
+  /// two break the device. VIRTIO 1.3, 2.6.1.1.2, 4.1.4.3.2.
+  Result<void> reset_queue(std::uint16_t index);
 
   /// Sets DRIVER_OK: the device goes. Errors: kNeedsReset, those of the transport.
   Result<void> start();
@@ -138,7 +162,9 @@ class VirtioDevice {
   [[nodiscard]] std::uint64_t choose_features(std::uint64_t offered, RegionSource source) const;
   Result<pci::BarRange> locate_region(RegionSource source);
   Result<void> map_region();
-  Result<std::unique_ptr<Queue>> set_up_queue(std::uint16_t index, std::uint32_t max_size);
+  Result<std::unique_ptr<Queue>> set_up_queue(std::uint16_t index, const QueueShape& shape);
+  Result<std::uint16_t> agree_on_vector(std::uint16_t index);
+  Result<void> await_queue_reset(std::uint16_t index);
   Result<ring::QueueSize> agree_on_size(std::uint16_t index, std::uint32_t max_size);
   Result<Register> notify_register(std::uint16_t index);
   [[nodiscard]] window::Publisher publisher() const;

@@ -93,16 +93,31 @@ TEST_F(VirtioDeviceTest, AcceptsTheRegionByBusAddress) {
   EXPECT_TRUE(device->has(spec::VIRTIO_F_SWIOTLB));
   EXPECT_TRUE(device->has(spec::VIRTIO_F_VERSION_1));
   EXPECT_TRUE(device->has(spec::VIRTIO_BLK_F_FLUSH));
-  // Neither a type's feature that was not asked for, nor one of rings that we don't have.
-  EXPECT_FALSE(device->has(spec::VIRTIO_BLK_F_MQ));
-  EXPECT_FALSE(device->has(spec::VIRTIO_F_EVENT_IDX));
-  const auto queue = MUST(device->create_queue(0, 256));
+  EXPECT_TRUE(device->has(spec::VIRTIO_F_EVENT_IDX));
+  EXPECT_FALSE(device->has(spec::VIRTIO_BLK_F_MQ));  // not asked for
+  const auto queue = MUST(device->create_queue(0, {.size_max = 256}));
   const auto areas = queue->ring().published_areas();
   const std::uint64_t base = device->negotiation().bus_address;
   EXPECT_GE(std::to_underlying(areas.descriptors), base + pool::kPageBytes);
   EXPECT_TRUE(device->start());
   EXPECT_EQ(disk_->device().status(), kAck | kDriver | kFeaturesOk | kDriverOk);
   EXPECT_TRUE(disk_->disk.running());
+}
+
+TEST_F(VirtioDeviceTest, AcceptsTheRingFeaturesThatAreAllowedAndOffered) {
+  own_features_ = spec::feature(spec::VIRTIO_F_EVENT_IDX) | spec::feature(spec::VIRTIO_F_IN_ORDER) |
+                  spec::feature(spec::VIRTIO_F_RING_PACKED);
+  const auto accepted = [&](std::uint64_t allowed) {
+    return MUST(open({.ring_features = allowed}))
+    ->negotiation().accepted & kRingFeatures;
+  };
+  EXPECT_EQ(accepted(0), 0U);
+  EXPECT_EQ(accepted(spec::feature(spec::VIRTIO_F_EVENT_IDX)),
+            spec::feature(spec::VIRTIO_F_EVENT_IDX));
+  EXPECT_EQ(accepted(spec::feature(spec::VIRTIO_F_INDIRECT_DESC)), 0U);  // not on offer
+  EXPECT_EQ(accepted(~std::uint64_t{0}), own_features_ | pci::kTransportFeatures);
+  EXPECT_EQ(accepted(kRingFeaturesByDefault),
+            (own_features_ | pci::kTransportFeatures) & ~spec::feature(spec::VIRTIO_F_IN_ORDER));
 }
 
 // DMB-DR1, DMB-DR3: offsets, never 0, with ACCESS_PLATFORM and VERSION_1.
@@ -113,7 +128,7 @@ TEST_F(VirtioDeviceTest, AcceptsTheRegionByOffset) {
   EXPECT_TRUE(device->has(spec::VIRTIO_F_DMB));
   EXPECT_TRUE(device->has(spec::VIRTIO_F_ACCESS_PLATFORM));
   EXPECT_FALSE(device->has(spec::VIRTIO_F_SWIOTLB));
-  const auto queue = MUST(device->create_queue(0, 256));
+  const auto queue = MUST(device->create_queue(0, {.size_max = 256}));
   const auto areas = queue->ring().published_areas();
   EXPECT_GE(std::to_underlying(areas.descriptors), pool::kPageBytes);
   EXPECT_LT(std::to_underlying(areas.device), disk_->mapping.bytes().size());
@@ -281,34 +296,35 @@ TEST_F(VirtioDeviceTest, RefusesImpossibleQueues) {
     const auto device = MUST(open());
     lie(offsetof(Cfg, queue_size), size);
     EXPECT_EQ(
-        device->create_queue(0, 256).error(),
+        device->create_queue(0, {.size_max = 256}).error(),
         (Error{
             .code = Errc::kBadQueueSize, .queue = 0, .detail = static_cast<std::uint32_t>(size)}));
     EXPECT_NE(disk_->device().status() & kFailed, 0);
-    EXPECT_EQ(device->create_queue(1, 256).error().code, Errc::kBadQueueSize);  // broken for good
+    EXPECT_EQ(device->create_queue(1, {.size_max = 256}).error().code,
+              Errc::kBadQueueSize);  // broken for good
   }
   lies_ = {};
   const auto device = MUST(open());
-  EXPECT_EQ(device->create_queue(2, 256).error().code, Errc::kBadIndex);
-  EXPECT_EQ(MUST(device->create_queue(0, 256))->ring().size().value(), 64U);
-  EXPECT_EQ(MUST(device->create_queue(1, 8))->ring().size().value(), 8U);
+  EXPECT_EQ(device->create_queue(2, {.size_max = 256}).error().code, Errc::kBadIndex);
+  EXPECT_EQ(MUST(device->create_queue(0, {.size_max = 256}))->ring().size().value(), 64U);
+  EXPECT_EQ(MUST(device->create_queue(1, {.size_max = 8}))->ring().size().value(), 8U);
 }
 
 // HD-14: queue_notify_off times the multiplier leads into the structure, or nowhere.
 TEST_F(VirtioDeviceTest, RefusesANotifyAddressOutsideItsStructure) {
   auto device = MUST(open());
-  lie(offsetof(Cfg, queue_notify_off), 0x3ff);  // the last one: 0x3ff * 4 + 2 <= 0x1000
-  EXPECT_TRUE(device->create_queue(0, 16).has_value());
+  lie(offsetof(Cfg, queue_notify_off), 0x3ff);  // the last one: 0x3ff * 4 + 4 <= 0x1000
+  EXPECT_TRUE(device->create_queue(0, {.size_max = 16}).has_value());
   device.reset();
   lies_ = {};
   device = MUST(open());
   lie(offsetof(Cfg, queue_notify_off), 0x400);
-  EXPECT_EQ(device->create_queue(0, 16).error().code, Errc::kOutOfRange);
+  EXPECT_EQ(device->create_queue(0, {.size_max = 16}).error().code, Errc::kOutOfRange);
   device.reset();
   lies_ = {};
   device = MUST(open());
   lie(offsetof(Cfg, queue_notify_off), 0xffff);
-  EXPECT_EQ(device->create_queue(0, 16).error().code, Errc::kOutOfRange);
+  EXPECT_EQ(device->create_queue(0, {.size_max = 16}).error().code, Errc::kOutOfRange);
 }
 
 TEST_F(VirtioDeviceTest, RefusesAQueueThatDoesNotKeepWhatIsWritten) {
@@ -316,14 +332,14 @@ TEST_F(VirtioDeviceTest, RefusesAQueueThatDoesNotKeepWhatIsWritten) {
   lies_.on_write = [](const Register& to, std::uint64_t) {
     return is_common(to, offsetof(Cfg, queue_size));
   };
-  EXPECT_EQ(device->create_queue(0, 16).error().code, Errc::kMalformed);
+  EXPECT_EQ(device->create_queue(0, {.size_max = 16}).error().code, Errc::kMalformed);
   device.reset();
   lies_ = {};
   device = MUST(open());
   lies_.on_write = [](const Register& to, std::uint64_t) {
     return is_common(to, offsetof(Cfg, queue_enable));
   };
-  EXPECT_EQ(device->create_queue(0, 16).error().code, Errc::kMalformed);
+  EXPECT_EQ(device->create_queue(0, {.size_max = 16}).error().code, Errc::kMalformed);
 }
 
 // HD-12: read once, under the generation counter, with an end to the retries.
@@ -362,7 +378,7 @@ TEST_F(VirtioDeviceTest, ReadsNoMoreConfigurationThanThereIs) {
 // HD-24: NEEDS_RESET may appear at any time, and so may the end of the device.
 TEST_F(VirtioDeviceTest, NoticesADeviceInNeedAndOneThatIsGone) {
   auto device = MUST(open());
-  const auto queue = MUST(device->create_queue(0, 16));
+  const auto queue = MUST(device->create_queue(0, {.size_max = 16}));
   EXPECT_TRUE(device->start());
   EXPECT_TRUE(device->check());
   disk_->device().report_violation({.code = Errc::kBadIndex});
@@ -377,7 +393,7 @@ TEST_F(VirtioDeviceTest, NoticesADeviceInNeedAndOneThatIsGone) {
 // HD-25, DMB-DR6: after a reset the same again, and only the same.
 TEST_F(VirtioDeviceTest, RevivesTheSameDeviceAndNoOther) {
   auto device = MUST(open());
-  auto queue = MUST(device->create_queue(0, 16));
+  auto queue = MUST(device->create_queue(0, {.size_max = 16}));
   EXPECT_TRUE(device->start());
   EXPECT_EQ(device->fail_device({.code = Errc::kBadLength}).error().code, Errc::kBadLength);
   queue.reset();
@@ -385,7 +401,7 @@ TEST_F(VirtioDeviceTest, RevivesTheSameDeviceAndNoOther) {
   EXPECT_EQ(disk_->device().status(), 0);
   ASSERT_TRUE(device->revive());
   EXPECT_FALSE(device->broken());
-  queue = MUST(device->create_queue(0, 16));
+  queue = MUST(device->create_queue(0, {.size_max = 16}));
   EXPECT_TRUE(device->start());
   queue.reset();
 
@@ -410,7 +426,7 @@ TEST_F(VirtioDeviceTest, IgnoresInterruptsBeforeItStarts) {
   EXPECT_EQ(device->vectors(), 2);
   for (std::uint16_t i = 0; i < 3; i++)
     disk_->device().vectors().fire(i);
-  const auto queue = MUST(device->create_queue(0, 16));
+  const auto queue = MUST(device->create_queue(0, {.size_max = 16}));
   EXPECT_EQ(queue->vector(), 1);
   EXPECT_TRUE(device->start());
   EXPECT_TRUE(device->transport().take_interrupt(1));

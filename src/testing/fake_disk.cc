@@ -38,15 +38,17 @@ Result<void> FakeDisk::start(const pci::Negotiated& negotiated,
   return {};
 }
 
-Result<void> FakeDisk::start_queue(const pci::Negotiated& /*negotiated*/,
+Result<void> FakeDisk::start_queue(const pci::Negotiated& negotiated,
                                    const pci::QueueSetup& queue) {
-  const ring::QueueSize size = TRY(ring::QueueSize::from(queue.size));
-  const ring::QueueConfig config{.queue = queue.index,
-                                 .size = size,
-                                 .areas = {.descriptors = queue.descriptor_area,
-                                           .driver = queue.driver_area,
-                                           .device = queue.device_area}};
-  queues_.push_back(TRY(ring::SplitDeviceQueue::create(config, *window)));
+  const ring::Features features = ring::Features::from(negotiated.features);
+  const ring::QueueSize size = TRY(ring::QueueSize::from(queue.size, features.format));
+  const ring::QueueConfig setup{.queue = queue.index,
+                                .size = size,
+                                .areas = {.descriptors = queue.descriptor_area,
+                                          .driver = queue.driver_area,
+                                          .device = queue.device_area},
+                                .features = features};
+  queues_.push_back(TRY(ring::DeviceQueue::create(setup, *window)));
   setups_.push_back(queue);
   return {};
 }
@@ -68,7 +70,7 @@ void FakeDisk::notify(std::uint16_t /*queue*/) {
 }
 
 void FakeDisk::serve(std::size_t most) {
-  for (ring::SplitDeviceQueue& queue : queues_) {
+  for (ring::DeviceQueue& queue : queues_) {
     ring::Chain chain;
     for (; most > 0; most--) {
       const auto head = queue.pop(chain);

@@ -10,7 +10,7 @@
 
 #include "pci/virtio_model.h"
 #include "pci/virtio_pci_device.h"
-#include "ring/split_device_queue.h"
+#include "ring/device_queue.h"
 #include "shm/sealed_memfd.h"
 #include "spec/virtio_blk.h"
 #include "testing/fake_device.h"
@@ -40,7 +40,7 @@ class FakeDisk final : public pci::VirtioModel {
 
   /// Serves what is in the rings, at most `most` requests.
   void serve(std::size_t most = 1000);
-  /// The ring of a queue, to lie in. Only while the device runs.
+  /// The ring of a queue, to lie in: a split one. Only while the device runs.
   [[nodiscard]] FakeDevice raw(std::uint16_t queue) const;
   /// Where the driver put a queue. Only while the device runs.
   [[nodiscard]] const pci::QueueSetup& setup(std::uint16_t queue) const {
@@ -79,7 +79,7 @@ class FakeDisk final : public pci::VirtioModel {
                                       const ring::Chain& chain, std::uint32_t data_bytes);
 
   pci::VirtioTransport* transport_ = nullptr;
-  std::vector<ring::SplitDeviceQueue> queues_;
+  std::vector<ring::DeviceQueue> queues_;
   std::vector<pci::QueueSetup> setups_;
   std::size_t served_ = 0;
 };

@@ -11,6 +11,7 @@
 #include "device/blk/blk_metrics.h"
 #include "device/blk/blk_queue.h"
 #include "device/device_type.h"
+#include "ring/features.h"
 #include "spec/virtio_blk.h"
 
 namespace airlock::device {
@@ -23,8 +24,8 @@ class BlkDevice final : public DeviceType {
     BlkShape shape;
     /// What GET_ID answers; cut at 20 bytes. A guest names its disk by it (/dev/disk/by-id).
     std::string id = "airlock";
-    /// Features of rings that are on offer as well (INDIRECT_DESC, EVENT_IDX, ...), as masks.
-    std::uint64_t ring_features = 0;
+    /// Features of rings that are on offer as well, as a mask.
+    std::uint64_t ring_features = ring::Features::kMask;
   };
 
   /// Errors: kBadQueueSize (queue_size is no power of two of 4 to 32768, or there are no queues).

@@ -20,10 +20,13 @@ using spec::feature;
 using testing::FakeBackend;
 using testing::FakeStorage;
 
-std::unique_ptr<BlkDevice> make(const backend::Geometry& geometry, BlkShape shape = {}) {
+std::unique_ptr<BlkDevice> make(const backend::Geometry& geometry, BlkShape shape = {},
+                                std::uint64_t ring_features = 0) {
   auto disk = std::make_shared<FakeStorage>();
   disk->geometry = geometry;
-  return MUST(BlkDevice::create({.backend = std::make_unique<FakeBackend>(disk), .shape = shape}));
+  return MUST(BlkDevice::create({.backend = std::make_unique<FakeBackend>(disk),
+                                 .shape = shape,
+                                 .ring_features = ring_features}));
 }
 
 spec::VirtioBlkConfig config_of(const BlkDevice& device) {
@@ -47,6 +50,17 @@ TEST(BlkDevice, OffersWhatItsBackendCan) {
                                         feature(spec::VIRTIO_BLK_F_WRITE_ZEROES));
   able.read_only = true;  // changes nothing, so offers no way to
   EXPECT_EQ(make(able)->features(), always | feature(spec::VIRTIO_BLK_F_RO));
+}
+
+TEST(BlkDevice, OffersTheRingFeaturesThatItWasTold) {
+  const std::uint64_t plain = make(kPlain)->features();
+  for (const unsigned bit : {spec::VIRTIO_F_RING_PACKED, spec::VIRTIO_F_INDIRECT_DESC,
+                             spec::VIRTIO_F_EVENT_IDX, spec::VIRTIO_F_IN_ORDER}) {
+    EXPECT_EQ(make(kPlain, {}, feature(bit))->features(), plain | feature(bit));
+  }
+  const auto by_default = MUST(BlkDevice::create(
+      {.backend = std::make_unique<FakeBackend>(std::make_shared<FakeStorage>()), .shape = {}}));
+  EXPECT_EQ(by_default->features() & ring::Features::kMask, ring::Features::kMask);
 }
 
 TEST(BlkDevice, DescribesItselfInTheConfiguration) {

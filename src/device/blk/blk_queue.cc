@@ -10,8 +10,7 @@
 #include <fmt/core.h>
 
 #include "base/check.h"
-#include "ring/concepts.h"
-#include "ring/split_device_queue.h"
+#include "ring/device_queue.h"
 
 namespace airlock::device {
 
@@ -65,10 +64,10 @@ std::string_view name_of(Kind kind) {
   return "?";
 }
 
-template <ring::DeviceQueueLike Ring>
 class BlkQueue final : public QueueTask {
  public:
-  BlkQueue(const QueueContext& context, Ring ring, std::uint32_t size, BlkQueueOptions options);
+  BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uint32_t size,
+           BlkQueueOptions options);
 
   Result<bool> poll() override;
   void want_notifications(bool wanted) override { ring_.suppress_notifications(!wanted); }
@@ -103,7 +102,7 @@ class BlkQueue final : public QueueTask {
     free_.push_back(index);
   }
 
-  Ring ring_;
+  ring::DeviceQueue ring_;
   std::uint16_t queue_;
   std::function<void()> interrupt_;
   BlkQueueOptions options_;
@@ -117,9 +116,8 @@ class BlkQueue final : public QueueTask {
   bool unshown_ = false;     // used elements that the driver does not see yet
 };
 
-template <ring::DeviceQueueLike Ring>
-BlkQueue<Ring>::BlkQueue(const QueueContext& context, Ring ring, std::uint32_t size,
-                         BlkQueueOptions options)
+BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uint32_t size,
+                   BlkQueueOptions options)
     : ring_(std::move(ring)),
       queue_(context.setup.index),
       interrupt_(context.interrupt),
@@ -138,8 +136,7 @@ BlkQueue<Ring>::BlkQueue(const QueueContext& context, Ring ring, std::uint32_t s
   }
 }
 
-template <ring::DeviceQueueLike Ring>
-Result<bool> BlkQueue<Ring>::poll() {
+Result<bool> BlkQueue::poll() {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = queue_});
   // What finished first: it makes room. Last again: taking it also starts what is new, and a
   // backend of memory has it done by then.
@@ -155,8 +152,7 @@ Result<bool> BlkQueue<Ring>::poll() {
   return progress;
 }
 
-template <ring::DeviceQueueLike Ring>
-Result<bool> BlkQueue<Ring>::take_new() {
+Result<bool> BlkQueue::take_new() {
   std::uint64_t bytes = 0;
   std::uint32_t chains = 0;
   while (!free_.empty() && chains < kBatchChains && bytes < kBatchBytes &&
@@ -180,16 +176,14 @@ Result<bool> BlkQueue<Ring>::take_new() {
   return chains > 0;
 }
 
-template <ring::DeviceQueueLike Ring>
-Result<void> BlkQueue<Ring>::check(Record& record) const {
+Result<void> BlkQueue::check(Record& record) const {
   const std::uint64_t bytes =
       std::uint64_t{record.chain.readable_bytes()} + record.chain.writable_bytes();
   if (bytes > chain_bytes_most_) return fail({.code = Errc::kChainTooBig, .queue = queue_});
   return parse_blk_request(record.chain, options_.limits, record.request);
 }
 
-template <ring::DeviceQueueLike Ring>
-bool BlkQueue<Ring>::take_finished() {
+bool BlkQueue::take_finished() {
   std::array<backend::BlockCompletion, kReapMost> finished;
   bool any = false;
   std::size_t count = 0;
@@ -209,15 +203,13 @@ bool BlkQueue<Ring>::take_finished() {
   return any;
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::show_driver() {
+void BlkQueue::show_driver() {
   if (!std::exchange(unshown_, false)) return;
   ring_.publish();
   if (ring_.driver_wants_interrupt() && interrupt_) interrupt_();
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::begin(RecordIndex index) {
+void BlkQueue::begin(RecordIndex index) {
   Record& record = records_[index];
   record.segments.clear();
   record.next_range = 0;
@@ -231,8 +223,7 @@ void BlkQueue<Ring>::begin(RecordIndex index) {
   advance(index);
 }
 
-template <ring::DeviceQueueLike Ring>
-std::optional<backend::BlockRequest> BlkQueue<Ring>::next_step(RecordIndex index) {
+std::optional<backend::BlockRequest> BlkQueue::next_step(RecordIndex index) {
   Record& record = records_[index];
   const BlkRequest& request = record.request;
   backend::BlockRequest step;
@@ -273,8 +264,7 @@ std::optional<backend::BlockRequest> BlkQueue<Ring>::next_step(RecordIndex index
 }
 
 // A record that has just been taken, or whose step has just finished.
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::advance(RecordIndex index) {
+void BlkQueue::advance(RecordIndex index) {
   if (discarding_) {
     release(index);
     return;
@@ -282,8 +272,7 @@ void BlkQueue<Ring>::advance(RecordIndex index) {
   give_to_channel(index);
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::give_to_channel(RecordIndex index) {
+void BlkQueue::give_to_channel(RecordIndex index) {
   Record& record = records_[index];
   const std::uint32_t before = record.next_range;
   const auto step = record.error == 0 ? next_step(index) : std::nullopt;
@@ -304,8 +293,7 @@ void BlkQueue<Ring>::give_to_channel(RecordIndex index) {
   answer(index);
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::retry_waiting() {
+void BlkQueue::retry_waiting() {
   // Each is tried once: those that find it full again line up anew, in their order.
   for (std::size_t left = waiting_.size(); left > 0; --left) {
     const RecordIndex index = waiting_.front();
@@ -319,16 +307,14 @@ void BlkQueue<Ring>::retry_waiting() {
   }
 }
 
-template <ring::DeviceQueueLike Ring>
-std::uint8_t BlkQueue<Ring>::status_of(Record& record) {
+std::uint8_t BlkQueue::status_of(Record& record) {
   if (record.request.kind == Kind::kRefused) return record.request.refusal;
   if (record.error == 0) return spec::VIRTIO_BLK_S_OK;
   report(record);
   return spec::VIRTIO_BLK_S_IOERR;
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::answer(RecordIndex index) {
+void BlkQueue::answer(RecordIndex index) {
   Record& record = records_[index];
   const std::uint8_t status = status_of(record);
   std::uint64_t filled = 0;
@@ -348,8 +334,7 @@ void BlkQueue<Ring>::answer(RecordIndex index) {
 }
 
 // Zeros what lies between the data and the status: the used length covers it.
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::fill_rest(Record& record, std::uint64_t filled) {
+void BlkQueue::fill_rest(Record& record, std::uint64_t filled) {
   const std::uint64_t rest = record.chain.writable_bytes() - 1 - filled;
   if (rest == 0) return;
   record.segments.clear();
@@ -361,8 +346,7 @@ void BlkQueue<Ring>::fill_rest(Record& record, std::uint64_t filled) {
   }
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::count(const Record& record, std::uint8_t status) {
+void BlkQueue::count(const Record& record, std::uint8_t status) {
   BlkQueueMetrics& metrics = *options_.metrics;
   const bool ok = status == spec::VIRTIO_BLK_S_OK;
   if (record.error != 0) metrics.io_errors.add(1);
@@ -393,8 +377,7 @@ void BlkQueue<Ring>::count(const Record& record, std::uint8_t status) {
   }
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::report(const Record& record) {
+void BlkQueue::report(const Record& record) {
   LogLimit& limit = options_.shared->io_errors;
   if (!limit.allow()) return;
   const std::uint64_t held_back = limit.take_suppressed();
@@ -408,8 +391,7 @@ void BlkQueue<Ring>::report(const Record& record) {
       held_back > 0 ? fmt::format(" ({} lines like this held back)", held_back) : "");
 }
 
-template <ring::DeviceQueueLike Ring>
-void BlkQueue<Ring>::drain(bool discard) {
+void BlkQueue::drain(bool discard) {
   // For good: what is still on its way belongs to a ring that isn't ours any more.
   if (discard && !std::exchange(discarding_, true)) {
     broken_ = true;
@@ -424,8 +406,7 @@ void BlkQueue<Ring>::drain(bool discard) {
   if (!discarding_) show_driver();
 }
 
-template <ring::DeviceQueueLike Ring>
-Result<void> BlkQueue<Ring>::rebind() {
+Result<void> BlkQueue::rebind() {
   // The ring still counts chains that no answer will come for.
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = queue_});
   return ring_.rebind();
@@ -436,17 +417,16 @@ Result<void> BlkQueue<Ring>::rebind() {
 Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
                                                   BlkQueueOptions options) {
   const pci::QueueSetup& setup = context.setup;
-  const ring::QueueConfig config {
-    .queue = setup.index, .size = TRY(ring::QueueSize::from(setup.size))
-    , .areas = {
-      .descriptors = setup.descriptor_area,
-      .driver = setup.driver_area,
-      .device = setup.device_area
-    }
-  };
-  auto ring = TRY(ring::SplitDeviceQueue::create(config, *context.window));
-  return std::make_unique<BlkQueue<ring::SplitDeviceQueue>>(context, std::move(ring), setup.size,
-                                                            std::move(options));
+  const ring::Features features = ring::Features::from(context.negotiated.features);
+  const ring::QueueSize size = TRY(ring::QueueSize::from(setup.size, features.format));
+  const ring::QueueConfig config{.queue = setup.index,
+                                 .size = size,
+                                 .areas = {.descriptors = setup.descriptor_area,
+                                           .driver = setup.driver_area,
+                                           .device = setup.device_area},
+                                 .features = features};
+  auto ring = TRY(ring::DeviceQueue::create(config, *context.window));
+  return std::make_unique<BlkQueue>(context, std::move(ring), setup.size, std::move(options));
 }
 
 }  // namespace airlock::device

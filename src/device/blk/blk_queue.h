@@ -45,8 +45,8 @@ struct BlkQueueOptions {
   BlkQueueMetrics* metrics = nullptr;  // this queue's, for as long as it lives
 };
 
-/// Makes the task of a split queue.
-/// Errors: those of ring::SplitDeviceQueue::create(), kBadQueueSize.
+/// Makes the task of a queue, in the format and with the ring features that were negotiated.
+/// Errors: those of ring::DeviceQueue::create(), kBadQueueSize.
 [[nodiscard]] Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
                                                                 BlkQueueOptions options);
 

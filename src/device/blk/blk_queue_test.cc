@@ -74,7 +74,8 @@ class BlkQueueTest : public ::testing::Test {
   std::unique_ptr<BlkDevice> device_ =
       MUST(BlkDevice::create({.backend = std::make_unique<FakeBackend>(disk_),
                               .shape = {.queues = 1, .queue_size = kSlots},
-                              .id = "disk-of-a-test"}));
+                              .id = "disk-of-a-test",
+                              .ring_features = 0}));
   int interrupts_ = 0;
   std::unique_ptr<QueueTask> task_;
 };
@@ -212,7 +213,8 @@ TEST_F(BlkQueueTest, WhatAFailedReadDidNotFillIsZero) {
 TEST_F(BlkQueueTest, ReadOnlyDisksAreNotWritten) {
   disk_->geometry.read_only = true;
   device_ = MUST(BlkDevice::create({.backend = std::make_unique<FakeBackend>(disk_),
-                                    .shape = {.queues = 1, .queue_size = kSlots}}));
+                                    .shape = {.queues = 1, .queue_size = kSlots},
+                                    .ring_features = 0}));
   open(device_->features());
   EXPECT_EQ(serve(driver_.write(0, filled(512, 1))), spec::VIRTIO_BLK_S_IOERR);
   EXPECT_EQ(serve(driver_.ranges(spec::VIRTIO_BLK_T_DISCARD, {BlkDriver::range(0, 1)})),
@@ -392,7 +394,8 @@ TEST_F(BlkQueueTest, ChainsWaitInTheRingWhileTooMuchIsInFlight) {
   window::Window& window = region.window();
   testing::FakeDriver driver(region, 256);
   device_ = MUST(BlkDevice::create({.backend = std::make_unique<FakeBackend>(disk_),
-                                    .shape = {.queues = 1, .queue_size = 256}}));
+                                    .shape = {.queues = 1, .queue_size = 256},
+                                    .ring_features = 0}));
   const ring::QueueAreas& areas = driver.config().areas;
   QueueContext context;
   context.negotiated = {.features = device_->features(), .reach = window.reach()};

@@ -18,11 +18,17 @@ constexpr std::uint64_t kRequestBytesOfNote = std::uint64_t{16} << 20;
 /// A header and a status for each entry of a queue, as a driver keeps them in the region.
 constexpr std::uint64_t kFrameBytes = 64;
 
-/// Everything of the region that is not data: page 0, which is never used, rings and frames.
+/// Descriptors that a driver has in the indirect table of each slot: our own takes no more.
+constexpr std::uint16_t kTableEntries = 8;
+
+/// Everything of the region that is not data: page 0, which is never used, rings, tables and
+/// frames. Whatever the driver will negotiate: a split ring is the larger one.
 std::uint64_t overhead(const BlkShape& shape) {
-  const ring::Layout layout(MUST(ring::QueueSize::from(shape.queue_size)));
-  const std::uint64_t queue =
-      layout.block_bytes() + shape.queue_size * kFrameBytes + 3 * kPageBytes;
+  const ring::QueueSize size = MUST(ring::QueueSize::from(shape.queue_size));
+  const std::uint64_t rings = std::max(ring::Layout(size, ring::Format::kSplit).block_bytes(),
+                                       ring::Layout(size, ring::Format::kPacked).block_bytes());
+  const std::uint64_t queue = rings + ring::IndirectTables::bytes(size, kTableEntries) +
+                              shape.queue_size * kFrameBytes + 4 * kPageBytes;
   return kPageBytes + shape.queues * queue;
 }
 

@@ -91,7 +91,8 @@ void serve(FuzzedDataProvider& input) {
     disk->errors.push_back(input.ConsumeBool() ? EIO : 0);
   }
   auto device = MUST(BlkDevice::create({.backend = std::make_unique<testing::FakeBackend>(disk),
-                                        .shape = {.queues = 1, .queue_size = kSlots}}));
+                                        .shape = {.queues = 1, .queue_size = kSlots},
+                                        .ring_features = 0}));
   const ring::QueueAreas& areas = driver.ring().config().areas;
   QueueContext context;
   context.negotiated.features = device->features();
