@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <iterator>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "ring/concepts.h"
@@ -13,8 +16,8 @@ namespace airlock::testing {
 
 /// Both halves of one queue over one region, beside a naive model of what a queue is: a request
 /// goes from submitted to available to in flight to pushed to used to gone. Each operation is done
-/// to the queue and to the model; its result says whether they agree. Any format, any order of
-/// calls.
+/// to the queue and to the model; its result says whether they agree. Any format, any features, any
+/// order of calls.
 template <ring::DriverQueueLike Driver, ring::DeviceQueueLike Device>
 class QueuePair {
  public:
@@ -26,49 +29,62 @@ class QueuePair {
 
   /// The areas are at `block`, data at `data`; whatever was there is overwritten.
   QueuePair(TestRegion& region, ring::QueueSize size, window::RegionOffset block,
-            window::RegionOffset data)
+            window::RegionOffset data, const ring::Features& features = {},
+            const ring::IndirectTables& tables = {})
       : region_(&region),
         size_(size),
         data_(data),
+        features_(features),
+        table_entries_(features.indirect ? tables.entries : std::uint16_t{0}),
         driver_(MUST(Driver::create({.size = size,
-                                     .areas = ring::Layout(size).block_at(block),
-                                     .publisher = region.publisher()},
+                                     .areas = ring::Layout(size, features.format).block_at(block),
+                                     .publisher = region.publisher(),
+                                     .features = features,
+                                     .tables = tables},
                                     region.bytes()))),
         device_(MUST(
-            Device::create({.size = size, .areas = driver_.published_areas()}, region.window()))),
-        free_(size.value()) {}
+            Device::create({.size = size, .areas = driver_.published_areas(), .features = features},
+                           region.window()))),
+        free_(size.value()),
+        notifications_(features),
+        interrupts_(features) {}
 
   [[nodiscard]] bool submit(const Shape& shape) {
     Request request{.cookie = next_cookie_++, .readable = {}, .writable = {}};
     request.readable = place(shape.readable);
     request.writable = place(shape.writable);
     const auto count = static_cast<std::uint32_t>(shape.readable.size() + shape.writable.size());
+    const std::uint32_t slots = slots_of(request);
     const auto token = driver_.submit(request.readable, request.writable, request.cookie);
     if (count == 0) return !token && token.error().code == Errc::kBadLength;
     if (count > size_.value()) return !token && token.error().code == Errc::kChainTooLong;
-    if (count > free_) return !token && token.error().code == Errc::kQueueFull;
-    if (!token) return false;
+    if (slots > free_) return !token && token.error().code == Errc::kQueueFull;
+    if (!token || driver_.slots_for(count) != slots) return false;
     request.token = *token;
-    free_ -= count;
-    submitted_.push_back(request);
+    free_ -= slots;
+    submitted_.push_back(std::move(request));
     return agree();
   }
 
   [[nodiscard]] bool publish() {
-    const bool expected = !submitted_.empty() && !no_notify_;
+    const std::size_t count = submitted_.size();
     const bool notify = driver_.publish();
     move_all(submitted_, available_);
-    return notify == expected && agree();
+    return notifications_.granted(count, notify) && agree();
   }
 
   [[nodiscard]] bool pop() {
     ring::Chain chain;
     const auto popped = device_.pop(chain);
     if (!popped) return false;
-    if (available_.empty()) return !popped->has_value() && agree();
-    const Request request = available_.front();
+    if (available_.empty()) {
+      notifications_.found_none();
+      return !popped->has_value() && agree();
+    }
+    in_flight_.push_back({.request = std::move(available_.front()), .head = chain.head()});
     available_.pop_front();
-    in_flight_.push_back({.request = request, .head = chain.head()});
+    notifications_.took_one();
+    const Request& request = in_flight_.back().request;
     return *popped == chain.head() && same(chain.readable(), request.readable) &&
            same(chain.writable(), request.writable) &&
            chain.readable_bytes() == bytes(request.readable) &&
@@ -76,34 +92,43 @@ class QueuePair {
   }
 
   /// Returns the chain in flight at `place` (modulo how many there are), with `written` bytes
-  /// (modulo what it takes); nothing if none is in flight.
+  /// (modulo what it takes); nothing if none is in flight. In order it may have to wait.
   [[nodiscard]] bool push(std::size_t place, std::uint32_t written) {
-    if (in_flight_.empty()) return true;
-    const auto at = in_flight_.begin() + static_cast<std::ptrdiff_t>(place % in_flight_.size());
+    if (can_push() == 0) return true;
+    const auto at = nth_in_flight(place % can_push());
     const std::uint64_t limit = bytes(at->request.writable);
     at->request.written = static_cast<std::uint32_t>(written % (limit + 1));
+    at->returned = true;
     if (!device_.push_used(at->head, at->request.written)) return false;
-    pushed_.push_back(at->request);
-    in_flight_.erase(at);
+    if (!features_.in_order) {
+      pushed_.push_back(std::move(at->request));
+      in_flight_.erase(at);
+    }
+    while (!in_flight_.empty() && in_flight_.front().returned) {
+      pushed_.push_back(std::move(in_flight_.front().request));
+      in_flight_.pop_front();
+    }
     return agree();
   }
 
   [[nodiscard]] bool publish_used() {
-    unsignalled_ = unsignalled_ || !pushed_.empty();
+    const std::size_t count = pushed_.size();
     device_.publish();
     move_all(pushed_, used_);
-    const bool expected = unsignalled_ && !no_interrupt_;
-    unsignalled_ = false;
-    return device_.driver_wants_interrupt() == expected && agree();
+    return interrupts_.granted(count, device_.driver_wants_interrupt()) && agree();
   }
 
   [[nodiscard]] bool poll() {
     const auto polled = driver_.poll();
     if (!polled) return false;
-    if (used_.empty()) return !polled->has_value() && agree();
-    const Request request = used_.front();
+    if (used_.empty()) {
+      interrupts_.found_none();
+      return !polled->has_value() && agree();
+    }
+    const Request request = std::move(used_.front());
     used_.pop_front();
-    free_ += static_cast<std::uint32_t>(request.readable.size() + request.writable.size());
+    interrupts_.took_one();
+    free_ += slots_of(request);
     return *polled == ring::Completion{.token = request.token,
                                        .cookie = request.cookie,
                                        .written_bytes = request.written} &&
@@ -111,12 +136,12 @@ class QueuePair {
   }
 
   [[nodiscard]] bool want_interrupts(bool wanted) {
-    no_interrupt_ = !wanted;
+    interrupts_.want(wanted);
     driver_.want_interrupts(wanted);
     return agree();
   }
   [[nodiscard]] bool suppress_notifications(bool suppressed) {
-    no_notify_ = suppressed;
+    notifications_.want(!suppressed);
     device_.suppress_notifications(suppressed);
     return agree();
   }
@@ -142,7 +167,10 @@ class QueuePair {
   /// Whether an operation has anything to do now.
   [[nodiscard]] bool can_publish() const { return !submitted_.empty(); }
   [[nodiscard]] bool can_pop() const { return !available_.empty(); }
-  [[nodiscard]] std::size_t can_push() const { return in_flight_.size(); }
+  [[nodiscard]] std::size_t can_push() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(in_flight_, [](const InFlight& one) { return !one.returned; }));
+  }
   [[nodiscard]] bool can_publish_used() const { return !pushed_.empty(); }
   [[nodiscard]] bool can_poll() const { return !used_.empty(); }
   [[nodiscard]] std::uint32_t free_slots() const { return free_; }
@@ -159,7 +187,54 @@ class QueuePair {
   struct InFlight {
     Request request;
     ring::Head head{};
+    bool returned = false;  // in order: it waits for those before it
   };
+
+  /// What one side wants to be told of by the other, in requests. With VIRTIO_F_EVENT_IDX that is
+  /// the one that it would take next, as it was when the side said so or last found none; but a
+  /// packed ring's side wants all, until it said anything or found none.
+  class Wish {
+   public:
+    explicit Wish(const ring::Features& features)
+        : event_idx_(features.event_idx), packed_(features.format == ring::Format::kPacked) {
+      if (event_idx_ && !packed_) event_ = 0;
+    }
+    void want(bool wanted) {
+      wanted_ = wanted;
+      found_none();
+    }
+    void found_none() {
+      if (wanted_ && event_idx_) event_ = taken_;
+    }
+    void took_one() { ++taken_; }
+    /// The other side shows `count` more requests, and says so or not: whether it is as wished.
+    [[nodiscard]] bool granted(std::uint64_t count, bool told) {
+      const std::uint64_t before = std::exchange(shown_, shown_ + count);
+      if (count == 0 || !wanted_) return !told;
+      if (!event_) return told;
+      // A place in a packed ring comes again after two laps: an old event may be taken for a new.
+      if (*event_ < before) return !told || packed_;
+      return told;
+    }
+
+   private:
+    bool event_idx_;
+    bool packed_;
+    bool wanted_ = true;
+    std::optional<std::uint64_t> event_;
+    std::uint64_t shown_ = 0;
+    std::uint64_t taken_ = 0;
+  };
+
+  [[nodiscard]] std::uint32_t slots_of(const Request& request) const {
+    const std::size_t count = request.readable.size() + request.writable.size();
+    const bool in_table = count >= 2 && count <= table_entries_;
+    return in_table ? 1 : static_cast<std::uint32_t>(count);
+  }
+  auto nth_in_flight(std::size_t nth) {
+    return std::ranges::find_if(in_flight_,
+                                [&](const InFlight& one) { return !one.returned && nth-- == 0; });
+  }
 
   // Different offsets for different buffers, so that a mix-up shows.
   Buffers place(const std::vector<std::uint32_t>& lengths) {
@@ -187,19 +262,21 @@ class QueuePair {
         });
   }
   static void move_all(std::deque<Request>& source, std::deque<Request>& target) {
-    target.insert(target.end(), source.begin(), source.end());
+    std::ranges::move(source, std::back_inserter(target));
     source.clear();
   }
   [[nodiscard]] bool agree() const {
     const std::size_t outstanding =
         submitted_.size() + available_.size() + in_flight_.size() + pushed_.size() + used_.size();
     return driver_.outstanding() == outstanding && driver_.free_slots() == free_ &&
-           device_.in_flight() == in_flight_.size() && !driver_.broken() && !device_.broken();
+           device_.in_flight() == can_push() && !driver_.broken() && !device_.broken();
   }
 
   TestRegion* region_;
   ring::QueueSize size_;
   window::RegionOffset data_;
+  ring::Features features_;
+  std::uint16_t table_entries_;  // 0: there are no tables
   Driver driver_;
   Device device_;
   std::uint32_t free_;
@@ -210,9 +287,8 @@ class QueuePair {
   std::deque<Request> used_;
   std::uint64_t next_cookie_ = 1;
   std::uint64_t next_place_ = 0;
-  bool unsignalled_ = false;
-  bool no_interrupt_ = false;
-  bool no_notify_ = false;
+  Wish notifications_;  // the device's
+  Wish interrupts_;     // the driver's
 };
 
 }  // namespace airlock::testing
