@@ -119,7 +119,8 @@ std::uint32_t FakeDisk::handle(const ring::Chain& chain) {
 
 std::uint8_t FakeDisk::transfer(const spec::VirtioBlkReqHeader& header, const ring::Chain& chain,
                                 std::uint32_t data_bytes) {
-  const std::uint64_t at = header.sector.get() * kSector;
+  // A sector so far out that it wraps is still one that is not there.
+  const std::uint64_t at = std::min(header.sector.get(), bytes.size() / kSector + 1) * kSector;
   switch (header.type.get()) {
     case spec::VIRTIO_BLK_T_IN:
       if (!airlock_range_within(at, data_bytes, bytes.size())) return spec::VIRTIO_BLK_S_IOERR;
