@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <set>
 #include <string>
@@ -348,6 +349,20 @@ TEST_F(BlkHostileTest, FreedMemoryShowsNoEarlierRequest) {
   EXPECT_EQ(count(std::nullopt), 3);
   for (const auto& target : targets_)
     EXPECT_EQ(target, std::vector<std::byte>(kReadBytes));
+}
+
+// HD-31: there is a driver for disks, and it drives nothing else, whatever else a device may be.
+TEST_F(BlkHostileTest, IsADeviceOfAnotherType) {
+  for (std::uint16_t type = 0; type < 0xc0; type++) {
+    lies_.on_config_read = [type](std::uint16_t offset, std::span<std::byte> target) {
+      const Le16 id(static_cast<std::uint16_t>(spec::VIRTIO_PCI_DEVICE_ID_BASE + type));
+      if (offset == 0 && target.size() == 4) std::memcpy(target.data() + 2, &id, sizeof id);
+    };
+    const auto opened = try_open();
+    ASSERT_EQ(opened.has_value(), type == spec::VIRTIO_ID_BLOCK) << type;
+    if (opened) continue;
+    EXPECT_EQ(opened.error().code, Errc::kNotVirtio);
+  }
 }
 
 // An I/O error ends one request and breaks nothing.
