@@ -169,7 +169,7 @@ class Copy:
             "cmake", "--build", "build/debug", "--parallel", self.jobs, "--target", *targets
         )
         if status != 0:
-            errors = [line for line in output.splitlines() if "error" in line.lower()]
+            errors = [line for line in output.splitlines() if ": error: " in line]
             raise BadMutation("does not build: " + "\n".join(errors[:5] or [output[-1000:]]))
 
     def failing(self, tests):

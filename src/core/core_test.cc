@@ -227,6 +227,7 @@ TEST(CorePacked, FlagsSayWhoseADescriptorIs) {
     EXPECT_TRUE(airlock_packed_is_used(airlock_packed_used_flags(wrap), wrap));
     EXPECT_FALSE(airlock_packed_is_used(airlock_packed_used_flags(wrap), !wrap));
     EXPECT_FALSE(airlock_packed_is_used(airlock_packed_available_flags(wrap), wrap));
+    EXPECT_FALSE(airlock_packed_is_used(airlock_packed_available_flags(!wrap), wrap));
   }
 }
 
