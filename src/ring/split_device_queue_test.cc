@@ -4,10 +4,8 @@
 // breaks. Method: a raw driver tells each lie, beside its honest twin, in both address modes.
 #include "ring/split_device_queue.h"
 
-#include <gtest/gtest.h>
-
+#include "ring/split_device_fixture.h"
 #include "spec/virtio_ring.h"
-#include "testing/chain_builder.h"
 
 namespace airlock::ring {
 namespace {
@@ -16,19 +14,8 @@ using spec::VIRTQ_DESC_F_INDIRECT;
 using spec::VIRTQ_DESC_F_NEXT;
 using testing::ChainBuilder;
 
-constexpr std::uint32_t kSlots = 8;
-constexpr std::uint16_t kQueue = 3;
-
-class SplitDeviceQueueTest : public ::testing::TestWithParam<window::AddressMode> {
+class SplitDeviceQueueTest : public SplitDeviceFixture {
  protected:
-  // An address that a driver may not use, in either mode.
-  [[nodiscard]] std::uint64_t outside() const { return driver_.address(end()); }
-  [[nodiscard]] window::RegionOffset end() const {
-    return window::RegionOffset{region_.bytes().size()};
-  }
-  SplitDeviceQueue make() {
-    return MUST(SplitDeviceQueue::create(driver_.config(), region_.window()));
-  }
   Errc refused(const QueueAreas& areas) {
     QueueConfig config = driver_.config();
     config.areas = areas;
@@ -37,36 +24,9 @@ class SplitDeviceQueueTest : public ::testing::TestWithParam<window::AddressMode
     EXPECT_EQ(made.error().queue, kQueue);
     return made.error().code;
   }
-  // What the next pop() says, which must break the queue for good.
-  Error broken_by_pop() {
-    const auto popped = queue_.pop(chain_);
-    if (popped) {
-      ADD_FAILURE() << "the queue took it";
-      return {.code = Errc::kSystem};
-    }
-    EXPECT_EQ(queue_.broken(), popped.error());
-    EXPECT_EQ(popped.error().queue, kQueue);
-    driver_.set_avail_index(1);  // repenting does not help
-    EXPECT_EQ(queue_.pop(chain_).error(), (Error{.code = Errc::kQueueBroken, .queue = kQueue}));
-    return popped.error();
-  }
-  Errc code_of_pop() { return broken_by_pop().code; }
-  [[nodiscard]] airlock_descriptor descriptor(std::uint16_t flags, std::uint16_t next = 0) const {
-    return {.address = driver_.address(buffer_), .length = 16, .flags = flags, .next = next};
-  }
-
-  testing::TestRegion region_{{.mode = GetParam()}};
-  testing::FakeDriver driver_{region_, kSlots, kQueue};
-  window::RegionOffset buffer_ = region_.allocate(4096);
-  SplitDeviceQueue queue_ = make();
-  Chain chain_{kSlots};
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, SplitDeviceQueueTest,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, SplitDeviceQueueTest, testing::address_modes(), testing::mode_name);
 
 // --- create -----------------------------------------------------------------------------------
 

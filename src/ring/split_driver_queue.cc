@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ring/split_driver_queue.h"
 
-#include <array>
-#include <limits>
 #include <utility>
 
 #include "core/event.h"
-#include "core/range.h"
 #include "core/used.h"
 #include "ring/areas.h"
 #include "ring/barrier.h"
+#include "ring/request_check.h"
 #include "ring/verdict.h"
 
 namespace airlock::ring {
@@ -47,9 +45,12 @@ QueueAreas SplitDriverQueue::published_areas() const {
 
 Result<Token> SplitDriverQueue::submit(std::span<const Buffer> readable,
                                        std::span<const Buffer> writable, std::uint64_t cookie) {
-  const std::uint32_t writable_bytes = TRY(check_buffers(readable, writable));
-  const std::size_t count = readable.size() + writable.size();
-  const std::uint32_t slots = slots_for(static_cast<std::uint32_t>(count));
+  if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
+  const std::uint32_t writable_bytes =
+      TRY(check_request(config_, region_bytes_, readable, writable));
+  const auto count = static_cast<std::uint32_t>(readable.size() + writable.size());
+  const std::uint32_t slots = slots_for(count);
+  if (slots > free_slots_) return fail({.code = Errc::kQueueFull, .queue = config_.queue});
   const std::uint16_t head = first_free_;
   const std::uint16_t tail =
       in_table(count) ? put_table(readable, writable) : put_chain(readable, writable);
@@ -257,43 +258,6 @@ std::unexpected<Error> SplitDriverQueue::break_with(Error error) {
   error.queue = config_.queue;
   broken_ = error;
   return fail(error);
-}
-
-Result<void> SplitDriverQueue::check_buffer(const Buffer& buffer) const {
-  const std::uint64_t offset = std::to_underlying(buffer.offset);
-  if (buffer.length == 0) return fail({.code = Errc::kBadLength, .queue = config_.queue});
-  if (!airlock_range_within(offset, buffer.length, region_bytes_) ||
-      is_reserved(buffer.offset, config_.publisher.mode)) {
-    return fail({.code = Errc::kOutOfRange,
-                 .queue = config_.queue,
-                 .detail = buffer.length,
-                 .address = offset});
-  }
-  return {};
-}
-
-// Whether the buffers make a chain that fits; if so, the bytes of the writable ones.
-Result<std::uint32_t> SplitDriverQueue::check_buffers(std::span<const Buffer> readable,
-                                                      std::span<const Buffer> writable) const {
-  const auto no = [this](Errc code) { return fail({.code = code, .queue = config_.queue}); };
-  if (broken_) return no(Errc::kQueueBroken);
-  const std::size_t count = readable.size() + writable.size();
-  if (count == 0) return no(Errc::kBadLength);
-  if (count > config_.size.value()) return no(Errc::kChainTooLong);
-  std::uint64_t total = 0;
-  std::uint64_t writable_bytes = 0;
-  for (const Buffer& buffer : readable) {
-    if (const auto checked = check_buffer(buffer); !checked) return fail(checked.error());
-    total += buffer.length;
-  }
-  for (const Buffer& buffer : writable) {
-    if (const auto checked = check_buffer(buffer); !checked) return fail(checked.error());
-    writable_bytes += buffer.length;
-  }
-  total += writable_bytes;
-  if (total > std::numeric_limits<std::uint32_t>::max()) return no(Errc::kChainTooBig);
-  if (slots_for(static_cast<std::uint32_t>(count)) > free_slots_) return no(Errc::kQueueFull);
-  return static_cast<std::uint32_t>(writable_bytes);
 }
 
 // Gives a chain's descriptors back, by our own list of them (HD-6, HD-7). In order the list is the

@@ -133,10 +133,7 @@ class SplitDriverQueue {
 
   SplitDriverQueue(const DriverQueueConfig& config, std::uint64_t region_bytes, const Views& views);
   std::unexpected<Error> break_with(Error error);
-  [[nodiscard]] Result<void> check_buffer(const Buffer& buffer) const;
-  [[nodiscard]] Result<std::uint32_t> check_buffers(std::span<const Buffer> readable,
-                                                    std::span<const Buffer> writable) const;
-  [[nodiscard]] bool in_table(std::size_t buffers) const {
+  [[nodiscard]] bool in_table(std::uint32_t buffers) const {
     return config_.features.indirect && buffers >= 2 && buffers <= config_.tables.entries;
   }
   template <class Put>

@@ -4,14 +4,9 @@
 // free what is not its own. Method: a raw device tells each lie, beside its honest twin.
 #include "ring/split_driver_queue.h"
 
-#include <gtest/gtest.h>
-
-#include <array>
-#include <limits>
 #include <set>
 
-#include "testing/fake_device.h"
-#include "testing/test_region.h"
+#include "ring/split_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -20,78 +15,9 @@ using spec::VIRTQ_DESC_F_NEXT;
 using spec::VIRTQ_DESC_F_WRITE;
 using window::RegionOffset;
 
-constexpr std::uint32_t kSlots = 8;
-constexpr std::uint16_t kQueue = 3;
+class SplitDriverQueueTest : public SplitDriverFixture {};
 
-class SplitDriverQueueTest : public ::testing::TestWithParam<window::AddressMode> {
- protected:
-  [[nodiscard]] DriverQueueConfig config() const {
-    return {.queue = kQueue, .size = size_, .areas = areas_, .publisher = region_.publisher()};
-  }
-  [[nodiscard]] Buffer buffer(std::uint32_t length, std::uint64_t at = 0) const {
-    return {.offset = RegionOffset{std::to_underlying(data_) + at}, .length = length};
-  }
-  // A published request with 16 bytes to read and 16 to write.
-  std::uint16_t request(std::uint64_t cookie = 1) {
-    const Token token = submit(cookie);
-    EXPECT_TRUE(queue_.publish());
-    return std::to_underlying(token);
-  }
-  Token submit(std::uint64_t cookie = 1) {
-    return MUST(queue_.submit(std::array{buffer(16)}, std::array{buffer(16, 16)}, cookie));
-  }
-  // The completion that must be there.
-  Completion completed() {
-    const std::optional<Completion> done = MUST(queue_.poll());
-    CHECK(done.has_value());
-    return done.value_or(Completion{});
-  }
-  Outstanding taken() {
-    const std::optional<Outstanding> one = queue_.take_outstanding();
-    CHECK(one.has_value());
-    return one.value_or(Outstanding{});
-  }
-  // Everything of the queue that the device sees.
-  [[nodiscard]] std::vector<std::byte> shared() const {
-    std::vector<std::byte> bytes(layout_.block_bytes());
-    region_.bytes().copy_out(std::to_underlying(areas_.descriptors), bytes);
-    return bytes;
-  }
-  // What the next poll() says, which must break the queue for good, and lose no request.
-  Error broken_by_poll() {
-    const std::uint32_t before = queue_.outstanding();
-    const auto polled = queue_.poll();
-    if (polled) {
-      ADD_FAILURE() << "the queue took it";
-      return {.code = Errc::kSystem};
-    }
-    EXPECT_EQ(polled.error().queue, kQueue);
-    EXPECT_EQ(queue_.broken(), polled.error());
-    EXPECT_EQ(queue_.outstanding(), before);
-    const Error final = {.code = Errc::kQueueBroken, .queue = kQueue};
-    EXPECT_EQ(queue_.poll().error(), final);
-    EXPECT_EQ(queue_.submit(std::array{buffer(1)}, {}, 0).error(), final);
-    EXPECT_FALSE(queue_.publish());
-    return polled.error();
-  }
-  static Error error(Errc code, std::uint32_t detail) {
-    return {.code = code, .queue = kQueue, .detail = detail};
-  }
-
-  testing::TestRegion region_{{.mode = GetParam()}};
-  QueueSize size_ = MUST(QueueSize::from(kSlots));
-  Layout layout_{size_};
-  AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
-  RegionOffset data_ = region_.allocate(65536);
-  SplitDriverQueue queue_ = MUST(SplitDriverQueue::create(config(), region_.bytes()));
-  testing::FakeDevice device_{region_.bytes(), size_, areas_};
-};
-
-INSTANTIATE_TEST_SUITE_P(Modes, SplitDriverQueueTest,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, SplitDriverQueueTest, testing::address_modes(), testing::mode_name);
 
 // --- create -----------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Goal: the two halves of a split queue agree with a naive model of a queue, whatever the calls and
-// their order. Method: random sequences over random sizes; and for a queue of two slots every
-// sequence up to a length.
+// Goal: the two halves of a split queue agree with a naive model of a queue, whatever the calls,
+// their order and the features. Method: random sequences over random sizes; and for a queue of two
+// slots every sequence up to a length.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
@@ -11,6 +11,7 @@
 
 #include "ring/split_device_queue.h"
 #include "ring/split_driver_queue.h"
+#include "testing/address_modes.h"
 #include "testing/queue_pair.h"
 
 namespace airlock::ring {
@@ -20,21 +21,23 @@ using Pair = testing::QueuePair<SplitDriverQueue, SplitDeviceQueue>;
 
 class SplitModel : public ::testing::TestWithParam<window::AddressMode> {
  protected:
-  [[nodiscard]] Pair make(std::uint32_t slots) {
-    return {
-      region_, MUST(QueueSize::from(slots))
-      , window::RegionOffset{4096}, window::RegionOffset{65536}
-    };
+  [[nodiscard]] Pair make(std::uint32_t slots, const Features& features) {
+    const IndirectTables tables = {.start = window::RegionOffset{32768}, .entries = 5};
+    const QueueSize size = MUST(QueueSize::from(slots));
+    return {region_,  size,  window::RegionOffset{4096}, window::RegionOffset{65536},
+            features, tables};
   }
 
   testing::TestRegion region_{{.size = std::uint64_t{1} << 18, .mode = GetParam()}};
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, SplitModel,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, SplitModel, testing::address_modes(), testing::mode_name);
+
+Features any_features() {
+  return {.indirect = *rc::gen::arbitrary<bool>(),
+          .event_idx = *rc::gen::arbitrary<bool>(),
+          .in_order = *rc::gen::arbitrary<bool>()};
+}
 
 Pair::Shape any_shape(std::uint32_t slots) {
   const auto lengths = [&] {
@@ -71,7 +74,7 @@ bool any_step(Pair& pair, std::uint32_t slots) {
 TEST_P(SplitModel, AgreesOnRandomSequences) {
   EXPECT_TRUE(rc::check("both halves and the model agree", [this] {
     const std::uint32_t slots = 1U << *rc::gen::inRange(0, 7);
-    Pair pair = make(slots);
+    Pair pair = make(slots, any_features());
     const int steps = *rc::gen::inRange(0, 200);
     for (int i = 0; i < steps; ++i)
       RC_ASSERT(any_step(pair, slots));
@@ -131,10 +134,12 @@ std::uint64_t explore(const Make& make, std::vector<const Step*>& path, int dept
 }
 
 TEST_P(SplitModel, AgreesOnEverySequenceOfATwoSlotQueue) {
-  std::vector<const Step*> path;
-  const std::uint64_t count = explore([this] { return make(2); }, path, kDepth);
-  EXPECT_GT(count, 10'000U);
-  RecordProperty("sequences", std::to_string(count));
+  for (const Features& features :
+       {Features{}, Features{.event_idx = true}, Features{.in_order = true},
+        Features{.indirect = true, .event_idx = true, .in_order = true}}) {
+    std::vector<const Step*> path;
+    EXPECT_GT(explore([&] { return make(2, features); }, path, kDepth), 10'000U);
+  }
 }
 
 }  // namespace
