@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/hostile_driver.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "ring/layout.h"
+#include "spec/pci.h"
+#include "spec/virtio.h"
+
+namespace airlock::testing {
+
+namespace {
+
+using spec::feature;
+using vfio_user::Bytes;
+using vfio_user::bytes_of;
+
+constexpr std::byte kGuardByte{0xa5};
+constexpr std::uint8_t kNoStatus = 0xee;
+constexpr std::uint8_t kDriverStatus =
+    spec::VIRTIO_CONFIG_S_ACKNOWLEDGE | spec::VIRTIO_CONFIG_S_DRIVER;
+
+Bytes access_payload(unsigned region, std::uint64_t offset, std::size_t count,
+                     std::span<const std::byte> data = {}) {
+  Bytes payload = bytes_of(spec::VfioUserRegionAccess{
+      .offset = offset, .region = region, .count = static_cast<std::uint32_t>(count)});
+  payload.insert(payload.end(), data.begin(), data.end());
+  return payload;
+}
+
+std::vector<std::byte> probe_pattern(std::uint64_t seed) {
+  std::vector<std::byte> bytes(HostileDriver::kProbeBytes);
+  for (std::size_t i = 0; i < bytes.size(); i++)
+    bytes[i] = static_cast<std::byte>((i * 7 + i / 256 + seed) & 0xff);
+  return bytes;
+}
+
+}  // namespace
+
+HostileDriver::HostileDriver(AttackTarget& target, const HostileManner& manner)
+    : target_(target), manner_(manner) {
+  for (std::uint16_t vector = 0; vector < kVectors; ++vector)
+    events_.push_back(MUST(EventFd::create()));
+  reconnect();
+}
+
+void HostileDriver::reconnect() {
+  peer_.reset();
+  peer_.emplace(vfio_user::RawPeer::connect(target_.socket_path()));
+  exchange(spec::VFIO_USER_VERSION, bytes_of(spec::VfioUserVersion{.major = 0, .minor = 0}));
+  if (!reply_ || reply_->header.error != 0) {
+    ADD_FAILURE() << "no agreement on the version";
+    return;
+  }
+  connect_interrupts();
+  place_bars();
+  share_memory();
+}
+
+// What it did about memory that it shared, only the end of the connection undoes.
+void HostileDriver::renew() {
+  if (manner_.in_guest_memory) return reconnect();
+  connect_interrupts();
+  place_bars();
+}
+
+void HostileDriver::connect_interrupts() {
+  for (std::uint16_t vector = 0; vector < kVectors; ++vector)
+    install(vector, events_[vector].fd());
+}
+
+void HostileDriver::install(std::uint16_t vector, int eventfd) {
+  std::vector<Fd> fds;
+  fds.emplace_back(dup(eventfd));
+  exchange(spec::VFIO_USER_DEVICE_SET_IRQS,
+           bytes_of(spec::VfioUserIrqSet{
+               .argsz = sizeof(spec::VfioUserIrqSet),
+               .flags = spec::VFIO_IRQ_SET_DATA_EVENTFD | spec::VFIO_IRQ_SET_ACTION_TRIGGER,
+               .index = spec::VFIO_PCI_MSIX_IRQ_INDEX,
+               .start = vector,
+               .count = 1}),
+           fds);
+  EXPECT_TRUE(reply_ && reply_->header.error == 0) << "an eventfd was refused";
+}
+
+void HostileDriver::place_bars() {
+  for (unsigned bar = 0; bar < pci::kRegionBar; ++bar)
+    write(pci::kConfigRegion, spec::PCI_BASE_ADDRESS_0 + 4 * bar, 0xf000'0000 + 0x10000 * bar, 4);
+  write(pci::kConfigRegion, spec::PCI_BASE_ADDRESS_0 + 4 * pci::kRegionBar, kBarAddress, 8);
+  write(pci::kConfigRegion, spec::PCI_COMMAND, spec::PCI_COMMAND_MEMORY | spec::PCI_COMMAND_MASTER,
+        2);
+}
+
+shm::SealedMemfd HostileDriver::region_memfd() {
+  constexpr std::uint32_t kRoom = 256;
+  exchange(spec::VFIO_USER_DEVICE_GET_REGION_INFO,
+           bytes_of(spec::VfioUserRegionInfo{.argsz = kRoom,
+                                             .flags = 0,
+                                             .index = pci::kRegionBar,
+                                             .cap_offset = 0,
+                                             .size = 0,
+                                             .offset = 0}));
+  CHECK(reply_ && reply_->fds.size() == 1);
+  return MUST(shm::SealedMemfd::adopt(std::move(reply_->fds.front()), kMemoryBytes));
+}
+
+// The region that the device gave, or memory of the driver's own.
+void HostileDriver::share_memory() {
+  if (!manner_.in_guest_memory) {
+    memory_ = MUST(region_memfd().map());
+  } else {
+    guest_ = MUST(shm::SealedMemfd::create({.name = "guest", .size = kMemoryBytes}));
+    memory_ = MUST(guest_.map());
+    std::vector<Fd> fds;
+    fds.push_back(MUST(guest_.fd().duplicate()));
+    exchange(
+        spec::VFIO_USER_DMA_MAP,
+        bytes_of(spec::VfioUserDmaMap{
+            .argsz = 32, .flags = 3, .offset = 0, .address = kGuestAddress, .size = kMemoryBytes}),
+        fds);
+    EXPECT_TRUE(reply_ && reply_->header.error == 0) << "guest memory was refused";
+  }
+  const ring::QueueSize size = MUST(ring::QueueSize::from(kQueueSize));
+  const ring::Layout layout(size);
+  const shm::SharedBytes all = memory_.bytes();
+  for (std::uint16_t queue = 0; queue < rings_.size(); ++queue) {
+    const auto at = layout.block_at(window::RegionOffset{kRings + kRingBytes * queue});
+    const auto view = [&](window::RegionOffset offset, std::uint64_t bytes) {
+      return MUST(all.slice(std::to_underlying(offset), bytes));
+    };
+    rings_[queue].descriptors =
+        ring::DescriptorWriter(view(at.descriptors, layout.descriptors().bytes));
+    rings_[queue].avail = ring::AvailWriter(view(at.driver, layout.driver().bytes));
+    rings_[queue].used = ring::UsedReader(view(at.device, layout.device().bytes));
+  }
+  const std::vector<std::byte> guard(kGuardBytes, kGuardByte);
+  all.copy_in(0, guard);
+  all.copy_in(kMemoryBytes - kGuardBytes, guard);
+}
+
+// --- messages ---
+
+const std::optional<vfio_user::Message>& HostileDriver::exchange(std::uint16_t command,
+                                                                 const Bytes& payload,
+                                                                 const std::vector<Fd>& fds,
+                                                                 std::uint32_t flags) {
+  const std::uint16_t id = next_id_++;
+  exchange_bytes(vfio_user::make_message(id, command, payload, flags), fds);
+  if (reply_) {
+    EXPECT_EQ(reply_->header.message_id, id) << "the answer to another message";
+    EXPECT_EQ(reply_->header.command, command);
+  }
+  return reply_;
+}
+
+const std::optional<vfio_user::Message>& HostileDriver::exchange_bytes(const Bytes& bytes,
+                                                                       const std::vector<Fd>& fds) {
+  reply_.reset();
+  if (peer_->send(bytes, fds)) reply_ = peer_->receive();
+  return reply_;
+}
+
+void HostileDriver::post(std::uint16_t command, const Bytes& payload) {
+  peer_->send(vfio_user::make_message(next_id_++, command, payload, spec::VFIO_USER_F_NO_REPLY));
+}
+
+// --- registers ---
+
+// Without an answer: a read that follows is answered after it, which is all that a driver knows.
+void HostileDriver::write_bytes(unsigned region, std::uint64_t offset,
+                                std::span<const std::byte> bytes) {
+  post(spec::VFIO_USER_REGION_WRITE, access_payload(region, offset, bytes.size(), bytes));
+}
+
+void HostileDriver::write(unsigned region, std::uint64_t offset, std::uint64_t value,
+                          unsigned width) {
+  const Le64 wire(value);
+  write_bytes(region, offset, std::as_bytes(std::span(&wire, 1)).first(width));
+}
+
+std::uint64_t HostileDriver::read(unsigned region, std::uint64_t offset, unsigned width) {
+  exchange(spec::VFIO_USER_REGION_READ, access_payload(region, offset, width));
+  constexpr std::size_t kBefore = sizeof(spec::VfioUserRegionAccess);
+  Le64 wire(~std::uint64_t{0});
+  if (reply_ && reply_->payload.size() == kBefore + width) {
+    wire.set(0);
+    std::ranges::copy(std::span(reply_->payload).subspan(kBefore),
+                      std::as_writable_bytes(std::span(&wire, 1)).begin());
+  }
+  return wire.get();
+}
+
+void HostileDriver::notify(std::uint16_t queue) {
+  write(pci::kRegistersBar, pci::kNotifyOffset + std::uint64_t{queue} * pci::kNotifyMultiplier,
+        queue, 2);
+}
+
+void HostileDriver::describe_queue(std::uint16_t queue, const QueueRegisters& registers) {
+  common(Common::kQueueSelect, queue, 2);
+  common(Common::kQueueSize, registers.size, 2);
+  common(Common::kQueueVector, registers.vector, 2);
+  common(Common::kQueueDesc, registers.descriptors, 8);
+  common(Common::kQueueDriver, registers.driver, 8);
+  common(Common::kQueueDevice, registers.device, 8);
+}
+
+void HostileDriver::enable_queue(std::uint16_t queue) {
+  common(Common::kQueueSelect, queue, 2);
+  common(Common::kQueueEnable, 1, 2);
+}
+
+// --- the honest way ---
+
+std::uint64_t HostileDriver::offered() {
+  std::uint64_t all = 0;
+  for (std::uint32_t word = 0; word < 2; ++word) {
+    common(Common::kDeviceFeatureSelect, word, 4);
+    all |= common(Common::kDeviceFeature, 4) << (32 * word);
+  }
+  return all;
+}
+
+std::uint64_t HostileDriver::features() {
+  std::uint64_t wanted =
+      feature(spec::VIRTIO_F_VERSION_1) | feature(spec::VIRTIO_F_ACCESS_PLATFORM) |
+      feature(spec::VIRTIO_BLK_F_FLUSH) | feature(spec::VIRTIO_BLK_F_DISCARD) |
+      feature(spec::VIRTIO_BLK_F_WRITE_ZEROES) | feature(spec::VIRTIO_BLK_F_MQ) | manner_.accept;
+  if (!manner_.in_guest_memory) {
+    const bool bus = target_.options().offer == pci::AddressOffer::kBus;
+    wanted |= feature(bus ? spec::VIRTIO_F_SWIOTLB : spec::VIRTIO_F_DMB);
+  }
+  return wanted & offered();
+}
+
+HostileDriver::QueueRegisters HostileDriver::queue_registers(std::uint16_t queue) const {
+  const ring::Layout layout(MUST(ring::QueueSize::from(kQueueSize)));
+  const auto at = layout.block_at(window::RegionOffset{kRings + kRingBytes * queue});
+  return {.size = kQueueSize,
+          .vector = static_cast<std::uint16_t>(kConfigVector + 1 + queue),
+          .descriptors = address(std::to_underlying(at.descriptors)),
+          .driver = address(std::to_underlying(at.driver)),
+          .device = address(std::to_underlying(at.device))};
+}
+
+void HostileDriver::reset() {
+  set_status(0);
+  EXPECT_TRUE(eventually([this] { return status() == 0; })) << "a reset that never ends";
+}
+
+bool HostileDriver::negotiate(std::uint64_t features, std::uint32_t beyond) {
+  reset();
+  set_status(kDriverStatus);
+  const std::array<std::uint32_t, 3> words{static_cast<std::uint32_t>(features),
+                                           static_cast<std::uint32_t>(features >> 32), beyond};
+  for (std::uint32_t word = 0; word < words.size(); ++word) {
+    common(Common::kDriverFeatureSelect, word, 4);
+    common(Common::kDriverFeature, words[word], 4);
+  }
+  set_status(kDriverStatus | spec::VIRTIO_CONFIG_S_FEATURES_OK);
+  return (status() & spec::VIRTIO_CONFIG_S_FEATURES_OK) != 0;
+}
+
+void HostileDriver::start() {
+  place_bars();
+  EXPECT_TRUE(negotiate(features())) << "FEATURES_OK was refused";
+  memory().fill_zero(kRings, kRingBytes * rings_.size());
+  common(Common::kConfigVector, kConfigVector, 2);
+  for (std::uint16_t queue = 0; queue < rings_.size(); ++queue) {
+    describe_queue(queue, queue_registers(queue));
+    enable_queue(queue);
+    rings_[queue].next_avail = 0;
+    rings_[queue].next_used = 0;
+  }
+  constexpr std::uint8_t kAll =
+      kDriverStatus | spec::VIRTIO_CONFIG_S_FEATURES_OK | spec::VIRTIO_CONFIG_S_DRIVER_OK;
+  set_status(kAll);
+  EXPECT_EQ(status(), kAll);
+  for (std::uint16_t vector = 0; vector < kVectors; ++vector)
+    static_cast<void>(take_interrupt(vector));
+}
+
+bool HostileDriver::transfer(std::uint16_t queue, std::uint32_t type, std::uint64_t sector) {
+  submit_request(queue, type, sector, kProbeBytes);
+  const auto used = wait_used(queue);
+  const std::uint32_t written = type == spec::VIRTIO_BLK_T_IN ? kProbeBytes + 1 : 1;
+  return used == ring::UsedElement{.id = 0, .length = written} &&
+         status_written() == spec::VIRTIO_BLK_S_OK;
+}
+
+bool HostileDriver::works() {
+  const std::vector<std::byte> pattern = probe_pattern(next_id_);
+  memory().copy_in(kData, pattern);
+  if (!transfer(0, spec::VIRTIO_BLK_T_OUT, kProbeSector)) return false;
+  memory().fill_zero(kData, kProbeBytes);
+  if (!transfer(1, spec::VIRTIO_BLK_T_IN, kProbeSector)) return false;
+  std::vector<std::byte> found(kProbeBytes);
+  memory().copy_out(kData, found);
+  return found == pattern;
+}
+
+void HostileDriver::put_canary() {
+  memory().copy_in(kData, probe_pattern(0));
+  EXPECT_TRUE(transfer(0, spec::VIRTIO_BLK_T_OUT, kCanarySector));
+}
+
+bool HostileDriver::has_canary() {
+  if (!transfer(0, spec::VIRTIO_BLK_T_IN, kCanarySector)) return false;
+  std::vector<std::byte> found(kProbeBytes);
+  memory().copy_out(kData, found);
+  return found == probe_pattern(0);
+}
+
+bool HostileDriver::guards_untouched() const {
+  for (const std::uint64_t guard : {std::uint64_t{0}, kMemoryBytes - kGuardBytes}) {
+    std::vector<std::byte> found(kGuardBytes);
+    memory().copy_out(guard, found);
+    if (!std::ranges::all_of(found, [](std::byte byte) { return byte == kGuardByte; }))
+      return false;
+  }
+  return true;
+}
+
+// --- rings ---
+
+std::uint64_t HostileDriver::address(std::uint64_t offset) const {
+  if (manner_.in_guest_memory) return kGuestAddress + offset;
+  return target_.options().offer == pci::AddressOffer::kBus ? kBarAddress + offset : offset;
+}
+
+airlock_descriptor HostileDriver::readable(std::uint64_t offset, std::uint32_t length) const {
+  return {.address = address(offset), .length = length, .flags = 0, .next = 0};
+}
+
+airlock_descriptor HostileDriver::writable(std::uint64_t offset, std::uint32_t length) const {
+  return {.address = address(offset), .length = length, .flags = AIRLOCK_DESC_WRITE, .next = 0};
+}
+
+airlock_descriptor HostileDriver::header(std::uint32_t type, std::uint64_t sector) const {
+  memory().put(kHeader, spec::VirtioBlkReqHeader{
+                            .type = Le32(type), .reserved = Le32(0), .sector = Le64(sector)});
+  return readable(kHeader, sizeof(spec::VirtioBlkReqHeader));
+}
+
+airlock_descriptor HostileDriver::status_byte() const {
+  memory().store_relaxed<std::uint8_t>(kStatus, kNoStatus);
+  return writable(kStatus, 1);
+}
+
+std::uint8_t HostileDriver::status_written() const {
+  return memory().load_relaxed<std::uint8_t>(kStatus);
+}
+
+airlock_descriptor HostileDriver::table(const std::vector<airlock_descriptor>& chain) const {
+  const auto bytes = static_cast<std::uint32_t>(chain.size() * AIRLOCK_DESC_BYTES);
+  const ring::DescriptorWriter entries(MUST(memory().slice(kTable, kData - kTable)));
+  for (std::uint32_t i = 0; i < chain.size(); ++i) {
+    airlock_descriptor linked = chain[i];
+    if (i + 1 < chain.size()) {
+      linked.flags |= AIRLOCK_DESC_NEXT;
+      linked.next = static_cast<std::uint16_t>(i + 1);
+    }
+    entries.put(i, linked);
+  }
+  airlock_descriptor named = readable(kTable, bytes);
+  named.flags = AIRLOCK_DESC_INDIRECT;
+  return named;
+}
+
+void HostileDriver::put(std::uint16_t queue, std::uint32_t index,
+                        const airlock_descriptor& descriptor) const {
+  rings_[queue].descriptors.put(index, descriptor);
+}
+
+void HostileDriver::put_chain(std::uint16_t queue,
+                              const std::vector<airlock_descriptor>& chain) const {
+  for (std::uint32_t i = 0; i < chain.size(); ++i) {
+    airlock_descriptor linked = chain[i];
+    if (i + 1 < chain.size()) {
+      linked.flags |= AIRLOCK_DESC_NEXT;
+      linked.next = static_cast<std::uint16_t>(i + 1);
+    }
+    put(queue, i, linked);
+  }
+}
+
+void HostileDriver::offer(std::uint16_t queue, std::uint16_t head) {
+  rings_[queue].avail.put(rings_[queue].next_avail % kQueueSize, head);
+  jump(queue, 1);
+}
+
+void HostileDriver::jump(std::uint16_t queue, std::uint16_t steps) {
+  Ring& ring = rings_[queue];
+  ring.next_avail = static_cast<std::uint16_t>(ring.next_avail + steps);
+  ring.avail.publish_index(ring::RingIndex(ring.next_avail));
+  notify(queue);
+}
+
+void HostileDriver::submit_request(std::uint16_t queue, std::uint32_t type, std::uint64_t sector,
+                                   std::uint32_t bytes) {
+  const bool reads = type == spec::VIRTIO_BLK_T_IN;
+  submit(queue, {header(type, sector), reads ? writable(kData, bytes) : readable(kData, bytes),
+                 status_byte()});
+}
+
+std::optional<ring::UsedElement> HostileDriver::wait_used(std::uint16_t queue) {
+  Ring& ring = rings_[queue];
+  if (!eventually([&] { return used_index(queue) != ring.next_used; })) {
+    ADD_FAILURE() << "a request that never ends";
+    return std::nullopt;
+  }
+  return ring.used.snapshot(ring.next_used++ % kQueueSize);
+}
+
+}  // namespace airlock::testing

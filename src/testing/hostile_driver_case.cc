@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/hostile_driver_case.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "spec/virtio.h"
+#include "testing/hostile_driver_log.h"
+
+namespace airlock::testing {
+
+namespace {
+
+/// What may stay resident that was not: the allocator's, for threads that came and went, and a page
+/// a case. A sanitizer keeps what was freed on purpose, and watches for leaks by itself.
+constexpr std::uint64_t kMemorySlack = std::uint64_t{24} << 20;
+constexpr std::uint64_t kBytesPerCase = 4096;
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool kMemoryCounts = false;
+#elif defined(__has_feature)
+constexpr bool kMemoryCounts = !__has_feature(address_sanitizer);
+#else
+constexpr bool kMemoryCounts = true;
+#endif
+
+std::uint64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t total = 0;
+  std::uint64_t resident = 0;
+  file >> total >> resident;
+  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+bool connection_ended(HostileDriver& driver) {
+  static_cast<void>(driver.status());
+  return !driver.last_reply();
+}
+
+}  // namespace
+
+struct HostileDriverTest::State {
+  LogCapture log;
+  std::ptrdiff_t fds = vfio_user::open_fds();
+  std::uint64_t memory = resident_bytes();
+  std::uint64_t cases = 0;
+  std::unique_ptr<AttackTarget> target;
+  std::unique_ptr<HostileDriver> driver;
+};
+
+struct HostileDriverTest::Before {
+  std::uint8_t status = 0;
+  std::uint64_t violations = 0;
+  std::ptrdiff_t fds = 0;
+};
+
+std::unique_ptr<HostileDriverTest::State> HostileDriverTest::state_;
+
+void HostileDriverTest::SetUpTestSuite() {
+  state_ = std::make_unique<State>();
+}
+
+void HostileDriverTest::TearDownTestSuite() {
+  EXPECT_TRUE(AttackTarget::comes_to_rest()) << "a thread runs though nothing is asked of it";
+  state_->driver.reset();
+  state_->target.reset();
+  EXPECT_EQ(vfio_user::open_fds(), state_->fds);
+  if (kMemoryCounts) {
+    EXPECT_LE(resident_bytes(), state_->memory + kMemorySlack + kBytesPerCase * state_->cases);
+  }
+  state_.reset();
+}
+
+void HostileDriverTest::attach(const AttackTarget::Options& options, const HostileManner& manner) {
+  state_->driver.reset();
+  state_->target.reset();
+  state_->target = std::make_unique<AttackTarget>(options);
+  state_->driver = std::make_unique<HostileDriver>(*state_->target, manner);
+  driver().start();
+  static_cast<void>(take_log());
+}
+
+HostileDriver& HostileDriverTest::driver() {
+  return *state_->driver;
+}
+
+std::vector<std::string> HostileDriverTest::take_log() {
+  return state_->log.take();
+}
+
+void HostileDriverTest::run() {
+  const HostileCase& hostile = GetParam();
+  ++state_->cases;
+  attach(hostile.target, hostile.manner);
+  if ((hostile.manner.accept & ~driver().offered()) != 0)
+    GTEST_SKIP() << "the device does not offer the feature";
+  driver().put_canary();
+  const Before before{.status = driver().status(),
+                      .violations = state_->target->stats().violations,
+                      .fds = vfio_user::open_fds()};
+  static_cast<void>(take_log());
+  hostile.attack(driver());
+  check_end(hostile.end, before);
+  EXPECT_TRUE(driver().guards_untouched());
+  revive();
+  EXPECT_TRUE(eventually([&] { return vfio_user::open_fds() == before.fds; }))
+      << vfio_user::open_fds() << " fds are open, not " << before.fds;
+}
+
+void HostileDriverTest::check_end(End end, const Before& before) {
+  switch (end) {
+    case End::kOk:
+    case End::kIoError:
+    case End::kUnsupported: {
+      const std::uint8_t status = end == End::kOk        ? spec::VIRTIO_BLK_S_OK
+                                  : end == End::kIoError ? spec::VIRTIO_BLK_S_IOERR
+                                                         : spec::VIRTIO_BLK_S_UNSUPP;
+      EXPECT_TRUE(driver().wait_used(0));
+      EXPECT_EQ(driver().status_written(), status);
+      return check_goes_on(before);
+    }
+    case End::kGoesOn:
+      return check_goes_on(before);
+    case End::kBroken:
+      return check_broken(before);
+    case End::kRefused: {
+      const auto& reply = driver().last_reply();
+      EXPECT_TRUE(reply && reply->header.error != 0 && reply->payload.empty());
+      EXPECT_EQ(take_log().size(), 1U);
+      return check_goes_on(before);
+    }
+    case End::kClosed: {
+      EXPECT_TRUE(driver().peer().closed_by_peer());
+      const std::size_t lines = take_log().size();
+      EXPECT_TRUE(lines == 1 || lines == 2) << lines << " lines";
+      return;
+    }
+    case End::kRevives:
+      return;
+  }
+}
+
+// DEF-5: DEVICE_NEEDS_RESET, an interrupt that says so, and one line in the log.
+void HostileDriverTest::check_broken(const Before& before) {
+  EXPECT_TRUE(eventually([] {
+    return (driver().status() & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0;
+  })) << "the device noticed nothing";
+  EXPECT_TRUE(driver().take_interrupt(HostileDriver::kConfigVector));
+  EXPECT_EQ(state_->target->stats().violations, before.violations + 1);
+  const auto lines = take_log();
+  EXPECT_EQ(lines.size(), 1U);
+  EXPECT_TRUE(lines.empty() || lines[0].starts_with("airlock: warning: disk: ")) << lines[0];
+}
+
+void HostileDriverTest::check_goes_on(const Before& before) {
+  EXPECT_EQ(driver().status(), before.status);
+  EXPECT_TRUE(driver().works());
+  EXPECT_EQ(state_->target->stats().violations, before.violations);
+  const auto lines = take_log();
+  EXPECT_TRUE(lines.empty()) << lines[0];
+}
+
+void HostileDriverTest::revive() {
+  if (connection_ended(driver())) {
+    driver().reconnect();
+  } else {
+    driver().renew();
+  }
+  driver().start();
+  EXPECT_TRUE(driver().has_canary());
+  EXPECT_TRUE(driver().works());
+  EXPECT_TRUE(driver().has_canary());
+}
+
+}  // namespace airlock::testing
