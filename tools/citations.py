@@ -19,7 +19,12 @@ _CLAUSES = re.compile(
 )
 _TEST = re.compile(r"^(?:TEST|TEST_F|TEST_P|TYPED_TEST|TYPED_TEST_P|RC_GTEST_PROP|"
                    r"RC_GTEST_FIXTURE_PROP)\s*\(\s*(\w+)\s*,\s*(\w+)", re.M)  # fmt: skip
-_INSTANCE = re.compile(r"^INSTANTIATE_TEST_SUITE_P\s*\(\s*\w*\s*,\s*(\w+)", re.M)
+# A class of attacks, src/testing/hostile_driver_case.h: a suite of one test and its instances.
+_CLASS = re.compile(r"^AIRLOCK_HOSTILE_CLASS\s*\(\s*(\w+)", re.M)
+_CLASS_TEST = "HasADefiniteEnd"
+_INSTANCE = re.compile(
+    r"^(?:INSTANTIATE_TEST_SUITE_P\s*\(\s*\w*\s*,|AIRLOCK_HOSTILE_CLASS\s*\()\s*(\w+)", re.M
+)
 _NO_SYMBOL = set("if for while switch return sizeof static_assert noexcept alignas".split())
 
 
@@ -197,6 +202,9 @@ def _tests_of(file):
         text = file.block_above(first) + "\n" + file.text[match.start() : end]
         code = file.masked[match.start() : end]
         yield _Test(match.group(1), match.group(2), first, file.line_at(end), text, code)
+    for match in _CLASS.finditer(file.masked):
+        line = file.line_at(match.start())
+        yield _Test(match.group(1), _CLASS_TEST, line, line, file.block_above(line), "")
     if _TEST.search(file.masked) is None and file.path.endswith(".c"):
         for function in file.functions:  # kernel/tests: plain functions
             name = _declared(function.head + "{")
@@ -262,7 +270,7 @@ def _cxx_tests(path, text):
     for section, following in zip(sections, sections[1:] + [None]):
         for test in tests:
             if section.line < test.first and (following is None or test.first < following.line):
-                yield section._replace(name=_name_of(test))
+                yield section._replace(name=_name_of(test), text=_section_text(section))
     last_of = dict(file.blocks)
     heads = {test.first for test in tests}
     within = {line for test in tests for line in range(test.first, test.last + 1)}
@@ -277,6 +285,14 @@ def _cxx_tests(path, text):
             for test in tests:
                 if uses.search(test.code):
                     yield place._replace(name=_name_of(test))
+
+
+def _section_text(section):
+    """In the suites of the hostile driver, `--- 3: lengths ---` is attack class 3."""
+    attack = re.match(r"--- (\d+): ", section.text)
+    if attack and "hostile_driver" in section.path:
+        return f"{section.text} attack class {attack.group(1)}"
+    return section.text
 
 
 def _name_of(test):
@@ -315,4 +331,4 @@ def has_tests(path, text):
     """True if a file holds tests of its own."""
     if path.endswith(".py"):
         return path.endswith("_test.py")
-    return path.endswith("_test.c") or _TEST.search(text) is not None
+    return path.endswith(("_test.c", "_test.cc")) or _TEST.search(text) is not None

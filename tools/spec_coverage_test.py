@@ -117,6 +117,20 @@ class Tests(unittest.TestCase):
         self.assertEqual(tests_citing("HD-2", text), ["Lies/Twice"])
         self.assertEqual(tests_citing("HD-3", text), ["Lies/Long"])
 
+    def test_a_section_of_the_hostile_driver_is_an_attack_class(self):
+        text = ("#include <a>\n// --- 3: lengths ---\n\nconst Case kLong[] = {\n"
+                "    {\"Wraps\", 1},  // HD-1\n};\nAIRLOCK_HOSTILE_CLASS(Lengths, kLong);\n"
+                "// --- 4: tables ---\nAIRLOCK_HOSTILE_CLASS(Tables, kNested);\n")  # fmt: skip
+        path = "src/testing/hostile_driver_a_test.cc"
+        cited = {
+            name: [place.name for place in citations.test_places(path, text)
+                   if name in citations.ids_in(place.text, {"HD"})]
+            for name in ("ATK-3", "ATK-4", "HD-1")
+        }  # fmt: skip
+        self.assertEqual(cited, {"ATK-3": ["Lengths.HasADefiniteEnd"],
+                                 "ATK-4": ["Tables.HasADefiniteEnd"],
+                                 "HD-1": ["Lengths/Wraps"]})  # fmt: skip
+
     def test_python(self):
         text = ('"""Goal."""\nimport unittest\n\n\nclass A(unittest.TestCase):\n'
                 "    # HD-1\n    def test_a(self):\n        pass  # HD-2\n\n"
