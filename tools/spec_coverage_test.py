@@ -190,6 +190,9 @@ class Report(unittest.TestCase):
     def test_finds_a_citation_that_leads_nowhere(self):
         texts = dict(self.TEXTS)
         self.assertEqual(spec_coverage.collect(texts).dangling, [])
+        texts["tests/b_test.py"] = '"""Goal."""\n# No such ID.\nf("HD-99")\n'
+        texts["src/ring/b_test.cc"] = 'TEST(Ring, B) {\n  f("HD-99");\n}\n'
+        self.assertEqual(spec_coverage.collect(texts).dangling, [])
         texts["src/ring/b.h"] = "#pragma once\n/// HD-9.\nvoid h();\n"
         self.assertEqual(
             spec_coverage.collect(texts).dangling,
