@@ -32,7 +32,7 @@ const char* word_of(conformance::Verdict verdict) {
 
 /// The checks that --only names, in the suite's order and each once.
 std::expected<Checks, Failure> chosen_checks(const std::vector<std::string>& only) {
-  const Checks all = conformance::all_checks();
+  Checks all = conformance::all_checks();
   if (only.empty()) return all;
   Checks wanted;
   for (const std::string& id : only) {

@@ -122,8 +122,13 @@ Result<Finding> check_flush_offered(CheckContext& ctx) {
 
 Result<Finding> check_padding(CheckContext& ctx) {
   if (!is_disk(ctx)) return no_disk();
-  for (const std::size_t offset : {offsetof(BlkCfg, unused0), offsetof(BlkCfg, unused1),
-                                   offsetof(BlkCfg, unused1) + 1, offsetof(BlkCfg, unused1) + 2}) {
+  std::vector<std::size_t> unused{offsetof(BlkCfg, unused0)};
+  // Where no field follows, the configuration may end before its padding.
+  if (ctx.offers(spec::VIRTIO_BLK_F_SECURE_ERASE) || ctx.offers(spec::VIRTIO_BLK_F_ZONED)) {
+    for (std::size_t i = 0; i < sizeof(BlkCfg::unused1); ++i)
+      unused.push_back(offsetof(BlkCfg, unused1) + i);
+  }
+  for (const std::size_t offset : unused) {
     const std::uint64_t value = TRY(ctx.device_config(offset, Width::k1));
     if (value != 0) return failed(fmt::format("byte {} is {:#x}", offset, value));
   }
@@ -138,16 +143,24 @@ Result<Finding> check_discard_limits(CheckContext& ctx) {
     const char* name;
   };
   constexpr Limit kLimits[] = {
-      {spec::VIRTIO_BLK_F_DISCARD, offsetof(BlkCfg, max_discard_sectors), "max_discard_sectors"},
-      {spec::VIRTIO_BLK_F_DISCARD, offsetof(BlkCfg, max_discard_seg), "max_discard_seg"},
-      {spec::VIRTIO_BLK_F_WRITE_ZEROES, offsetof(BlkCfg, max_write_zeroes_sectors),
-       "max_write_zeroes_sectors"},
-      {spec::VIRTIO_BLK_F_WRITE_ZEROES, offsetof(BlkCfg, max_write_zeroes_seg),
-       "max_write_zeroes_seg"},
-      {spec::VIRTIO_BLK_F_SECURE_ERASE, offsetof(BlkCfg, max_secure_erase_sectors),
-       "max_secure_erase_sectors"},
-      {spec::VIRTIO_BLK_F_SECURE_ERASE, offsetof(BlkCfg, max_secure_erase_seg),
-       "max_secure_erase_seg"},
+      {.bit = spec::VIRTIO_BLK_F_DISCARD,
+       .field = offsetof(BlkCfg, max_discard_sectors),
+       .name = "max_discard_sectors"},
+      {.bit = spec::VIRTIO_BLK_F_DISCARD,
+       .field = offsetof(BlkCfg, max_discard_seg),
+       .name = "max_discard_seg"},
+      {.bit = spec::VIRTIO_BLK_F_WRITE_ZEROES,
+       .field = offsetof(BlkCfg, max_write_zeroes_sectors),
+       .name = "max_write_zeroes_sectors"},
+      {.bit = spec::VIRTIO_BLK_F_WRITE_ZEROES,
+       .field = offsetof(BlkCfg, max_write_zeroes_seg),
+       .name = "max_write_zeroes_seg"},
+      {.bit = spec::VIRTIO_BLK_F_SECURE_ERASE,
+       .field = offsetof(BlkCfg, max_secure_erase_sectors),
+       .name = "max_secure_erase_sectors"},
+      {.bit = spec::VIRTIO_BLK_F_SECURE_ERASE,
+       .field = offsetof(BlkCfg, max_secure_erase_seg),
+       .name = "max_secure_erase_seg"},
   };
   bool any = false;
   for (const Limit& one : kLimits) {

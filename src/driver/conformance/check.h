@@ -43,10 +43,16 @@ enum class Needs : std::uint8_t {
 /// One check. It starts with the device reset and leaves it in any state. An error that it returns
 /// counts as a failure: the device did not answer, or not as it has to.
 struct Check {
+  using Function = Result<Finding> (*)(CheckContext&);
+
+  constexpr Check(std::string_view its_id, std::string_view its_what, Needs its_needs,
+                  Function its_run)
+      : id(its_id), what(its_what), needs(its_needs), run(its_run) {}
+
   std::string_view id;    // a requirement, and a word where it has several checks: DEF-5/wraps
   std::string_view what;  // what is looked at, in a few words
-  Needs needs = Needs::kConfigSpace;
-  Result<Finding> (*run)(CheckContext& context) = nullptr;
+  Needs needs;
+  Function run;
 };
 
 }  // namespace airlock::driver::conformance

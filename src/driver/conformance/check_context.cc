@@ -30,8 +30,12 @@ Result<CheckContext> CheckContext::create(PciTransport& transport, const Options
   // A list that no driver can use is a finding of the checks, not an error of this.
   auto found = pci::find_capabilities(transport, transport.bar_sizes());
   if (found) context.capabilities_ = std::move(*found);
-  if (!context.capabilities_.is_complete()) return context;
-  context.common_.emplace(transport, *context.capabilities_.common);
+  const pci::VirtioPciCapabilities& found_ones = context.capabilities_;
+  if (!found_ones.common || !found_ones.notify || !found_ones.isr) return context;
+  context.common_place_ = *found_ones.common;
+  context.notify_place_ = *found_ones.notify;
+  context.isr_place_ = *found_ones.isr;
+  context.common_ = std::make_unique<CommonRegisters>(transport, context.common_place_);
   context.offered_ = TRY(context.common_->offered_features());
   context.region_kind_ = context.find_region_kind();
   const auto& msix = context.capabilities_.msix;
@@ -120,9 +124,8 @@ Result<std::uint64_t> CheckContext::device_config(std::size_t offset, Width widt
 }
 
 Result<std::uint8_t> CheckContext::read_isr() {
-  const pci::BarRange& isr = *capabilities_.isr;
-  return static_cast<std::uint8_t>(
-      TRY(transport_->read({.bar = isr.bar, .offset = isr.offset, .width = Width::k1})));
+  return static_cast<std::uint8_t>(TRY(
+      transport_->read({.bar = isr_place_.bar, .offset = isr_place_.offset, .width = Width::k1})));
 }
 
 // VIRTIO 1.3, 2.4.1, 4.1.4.3.1: reset is complete when the status reads 0.
@@ -189,7 +192,10 @@ Result<bool> CheckContext::wait_status(std::uint8_t bits) {
 
 Result<pci::BarRange> CheckContext::locate_region() {
   if (region_kind_ == RegionKind::kNone) return fail(Errc::kNoRegion);
-  if (region_kind_ != RegionKind::kDmb) return *capabilities_.swiotlb;
+  if (region_kind_ != RegionKind::kDmb) {
+    if (!capabilities_.swiotlb) return fail(Errc::kNoRegion);
+    return *capabilities_.swiotlb;
+  }
   const std::uint16_t id = TRY(common_->dmb_shm_id());
   const auto place =
       id > 255 ? std::nullopt : capabilities_.find_region(static_cast<std::uint8_t>(id));
@@ -215,7 +221,7 @@ Result<void> CheckContext::open_region() {
   const std::uint16_t most = TRY(common_->queue_size());
   const auto size = TRY(ring::QueueSize::from(std::min<std::uint32_t>(most, RawQueue::kSlotsMax)));
   const bool offsets = region_kind_ == RegionKind::kDmb;
-  queue_.emplace(
+  queue_ = std::make_unique<RawQueue>(
       region_.mapping.bytes(), size,
       window::Publisher{.mode = offsets ? window::AddressMode::kOffset : window::AddressMode::kBus,
                         .region = region_.bus_address});
@@ -253,7 +259,7 @@ Result<void> CheckContext::bring_up() {
 Result<void> CheckContext::notify() {
   TRY(common_->select_queue(0));
   const std::uint64_t number = TRY(common_->queue_notify_off());
-  const pci::BarRange& place = *capabilities_.notify;
+  const pci::BarRange& place = notify_place_;
   const std::uint64_t offset = number * capabilities_.notify_off_multiplier;  // below 2^48
   if (!airlock_range_within(offset, sizeof(Le16), place.length)) {
     return fail({.code = Errc::kOutOfRange, .queue = 0, .detail = sizeof(Le16), .address = offset});

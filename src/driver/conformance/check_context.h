@@ -7,7 +7,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <vector>
 
 #include "driver/common_registers.h"
@@ -72,6 +72,8 @@ class CheckContext {
 
   // --- registers; only with what Needs::kRegisters stands for ---
   [[nodiscard]] CommonRegisters& common() { return *common_; }
+  [[nodiscard]] const pci::BarRange& common_place() const { return common_place_; }
+  [[nodiscard]] const pci::BarRange& notify_place() const { return notify_place_; }
   /// One field of the common configuration, by offset.
   template <class T>
   Result<T> get(std::size_t offset) {
@@ -138,8 +140,7 @@ class CheckContext {
   void take_capability(std::uint8_t position);
   [[nodiscard]] RegionKind find_region_kind() const;
   [[nodiscard]] Register common_register(std::size_t offset, Width width) const {
-    const pci::BarRange& place = *capabilities_.common;
-    return {.bar = place.bar, .offset = place.offset + offset, .width = width};
+    return {.bar = common_place_.bar, .offset = common_place_.offset + offset, .width = width};
   }
   Result<pci::BarRange> locate_region();
   bool wait_vector_for(std::uint16_t vector, std::chrono::milliseconds time);
@@ -150,12 +151,15 @@ class CheckContext {
   std::vector<RawCapability> raw_;
   bool list_is_sound_ = true;
   pci::VirtioPciCapabilities capabilities_;
-  std::optional<CommonRegisters> common_;
+  pci::BarRange common_place_;
+  pci::BarRange notify_place_;
+  pci::BarRange isr_place_;
+  std::unique_ptr<CommonRegisters> common_;  // with what Needs::kRegisters stands for
   std::uint64_t offered_ = 0;
   RegionKind region_kind_ = RegionKind::kNone;
   MappedRegion region_;
   std::uint64_t region_bytes_ = 0;
-  std::optional<RawQueue> queue_;
+  std::unique_ptr<RawQueue> queue_;  // from open_region() on
   bool has_vectors_ = false;
 };
 

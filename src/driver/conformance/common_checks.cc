@@ -169,7 +169,7 @@ Result<Finding> check_halves(CheckContext& ctx) {
 }
 
 Result<Finding> check_notify_offsets(CheckContext& ctx) {
-  const auto& notify = *ctx.capabilities().notify;
+  const pci::BarRange& notify = ctx.notify_place();
   const std::uint64_t width = ctx.offers(spec::VIRTIO_F_NOTIFICATION_DATA) ? 4 : 2;
   return for_each_queue(ctx, [&](std::uint16_t queue) -> Result<Finding> {
     const std::uint64_t number = TRY(ctx.common().queue_notify_off());

@@ -26,22 +26,25 @@ struct Dependency {
   unsigned bit;
   std::uint64_t needs;
 };
+constexpr std::uint16_t kTypeNet = spec::VIRTIO_ID_NET;
 // VIRTIO 1.3, 5.1.3.1, 5.2.5.2; DMB-D2 has a check of its own.
 constexpr Dependency kDependencies[] = {
-    {spec::VIRTIO_ID_BLOCK, spec::VIRTIO_BLK_F_CONFIG_WCE, bit_mask({spec::VIRTIO_BLK_F_FLUSH})},
-    {spec::VIRTIO_ID_NET, 7, bit_mask({1})},        // GUEST_TSO4: GUEST_CSUM
-    {spec::VIRTIO_ID_NET, 8, bit_mask({1})},        // GUEST_TSO6: GUEST_CSUM
-    {spec::VIRTIO_ID_NET, 9, bit_mask({7, 8})},     // GUEST_ECN: GUEST_TSO4 or GUEST_TSO6
-    {spec::VIRTIO_ID_NET, 10, bit_mask({1})},       // GUEST_UFO: GUEST_CSUM
-    {spec::VIRTIO_ID_NET, 11, bit_mask({0})},       // HOST_TSO4: CSUM
-    {spec::VIRTIO_ID_NET, 12, bit_mask({0})},       // HOST_TSO6: CSUM
-    {spec::VIRTIO_ID_NET, 13, bit_mask({11, 12})},  // HOST_ECN: HOST_TSO4 or HOST_TSO6
-    {spec::VIRTIO_ID_NET, 14, bit_mask({0})},       // HOST_UFO: CSUM
-    {spec::VIRTIO_ID_NET, 18, bit_mask({17})},      // CTRL_RX: CTRL_VQ
-    {spec::VIRTIO_ID_NET, 19, bit_mask({17})},      // CTRL_VLAN: CTRL_VQ
-    {spec::VIRTIO_ID_NET, 21, bit_mask({17})},      // GUEST_ANNOUNCE: CTRL_VQ
-    {spec::VIRTIO_ID_NET, 22, bit_mask({17})},      // MQ: CTRL_VQ
-    {spec::VIRTIO_ID_NET, 23, bit_mask({17})},      // CTRL_MAC_ADDR: CTRL_VQ
+    {.type = spec::VIRTIO_ID_BLOCK,
+     .bit = spec::VIRTIO_BLK_F_CONFIG_WCE,
+     .needs = bit_mask({spec::VIRTIO_BLK_F_FLUSH})},
+    {.type = kTypeNet, .bit = 7, .needs = bit_mask({1})},     // GUEST_TSO4: GUEST_CSUM
+    {.type = kTypeNet, .bit = 8, .needs = bit_mask({1})},     // GUEST_TSO6: GUEST_CSUM
+    {.type = kTypeNet, .bit = 9, .needs = bit_mask({7, 8})},  // GUEST_ECN: GUEST_TSO4 or GUEST_TSO6
+    {.type = kTypeNet, .bit = 10, .needs = bit_mask({1})},    // GUEST_UFO: GUEST_CSUM
+    {.type = kTypeNet, .bit = 11, .needs = bit_mask({0})},    // HOST_TSO4: CSUM
+    {.type = kTypeNet, .bit = 12, .needs = bit_mask({0})},    // HOST_TSO6: CSUM
+    {.type = kTypeNet, .bit = 13, .needs = bit_mask({11, 12})},  // HOST_ECN: HOST_TSO4 or HOST_TSO6
+    {.type = kTypeNet, .bit = 14, .needs = bit_mask({0})},       // HOST_UFO: CSUM
+    {.type = kTypeNet, .bit = 18, .needs = bit_mask({17})},      // CTRL_RX: CTRL_VQ
+    {.type = kTypeNet, .bit = 19, .needs = bit_mask({17})},      // CTRL_VLAN: CTRL_VQ
+    {.type = kTypeNet, .bit = 21, .needs = bit_mask({17})},      // GUEST_ANNOUNCE: CTRL_VQ
+    {.type = kTypeNet, .bit = 22, .needs = bit_mask({17})},      // MQ: CTRL_VQ
+    {.type = kTypeNet, .bit = 23, .needs = bit_mask({17})},      // CTRL_MAC_ADDR: CTRL_VQ
 };
 
 /// Bits without a meaning for a modern device: reserved ones, and what only legacy devices have.

@@ -216,7 +216,7 @@ Result<Finding> check_spurious(CheckContext& ctx) {
 /// Notify addresses of queues that are not enabled, and the last bytes of the structure.
 Result<Finding> check_stray_notification(CheckContext& ctx) {
   TRY(ctx.bring_up());
-  const pci::BarRange& place = *ctx.capabilities().notify;
+  const pci::BarRange& place = ctx.notify_place();
   const std::uint64_t step = std::max<std::uint64_t>(ctx.capabilities().notify_off_multiplier, 2);
   for (const std::uint64_t offset : {step, place.length - 2}) {
     if (!airlock_range_within(offset, 2, place.length)) continue;
