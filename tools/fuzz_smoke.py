@@ -138,7 +138,10 @@ def main():
     if CANARY not in [os.path.basename(target) for target in targets]:
         print(f"fuzz: no {CANARY} in {options.binaries}: build first", file=sys.stderr)
         return 1
-    seconds = options.seconds or seconds_for(len(targets), os.environ)
+    try:
+        seconds = options.seconds or seconds_for(len(targets), os.environ)
+    except ValueError:
+        parser.error("AIRLOCK_FUZZ_SECONDS is no number of seconds: for example 30")
     print(f"fuzz: {len(targets)} targets, {seconds} s each, {options.jobs} at a time", flush=True)
     cases = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
