@@ -195,11 +195,11 @@ void HostileDevice::interrupt(int times) {
 void HostileDevice::scribble_on_requests() {
   std::vector<shm::SharedBytes> buffers;
   for (const HostileRing::Request& request : ring().open()) {
-    ring().visit(request, [&](const airlock_descriptor& descriptor) {
-      if ((descriptor.flags & AIRLOCK_DESC_WRITE) != 0) return;
+    for (const airlock_descriptor& buffer : request.buffers) {
+      if ((buffer.flags & AIRLOCK_DESC_WRITE) != 0) continue;
       buffers.push_back(
-          MUST(device_.window.region().slice(offset_of(descriptor.address), descriptor.length)));
-    });
+          MUST(device_.window.region().slice(offset_of(buffer.address), buffer.length)));
+    }
   }
   ring().answer(ring().open().size());
   for (const shm::SharedBytes& buffer : buffers)
@@ -218,9 +218,8 @@ void HostileDevice::scribble_on_free_memory() {
   keep(std::to_underlying(at.areas.driver), layout.driver().bytes);
   keep(std::to_underlying(at.areas.device), layout.device().bytes);
   for (const HostileRing::Request& request : ring().open()) {
-    ring().visit(request, [&](const airlock_descriptor& descriptor) {
-      keep(offset_of(descriptor.address), descriptor.length);
-    });
+    for (const airlock_descriptor& buffer : request.buffers)
+      keep(offset_of(buffer.address), buffer.length);
   }
   for (std::uint64_t offset = 0; offset < region.size(); offset++) {
     if (!used[offset])
@@ -232,16 +231,17 @@ void HostileDevice::claim_success_in_reverse() {
   const std::deque<HostileRing::Request> all = ring().open();
   for (auto request = all.rbegin(); request != all.rend(); ++request) {
     std::uint64_t status = 0;  // the last byte that it may write
-    ring().visit(*request, [&](const airlock_descriptor& descriptor) {
-      if ((descriptor.flags & AIRLOCK_DESC_WRITE) == 0) return;
-      status = offset_of(descriptor.address) + descriptor.length - 1;
-    });
+    for (const airlock_descriptor& buffer : request->buffers) {
+      if ((buffer.flags & AIRLOCK_DESC_WRITE) != 0) {
+        status = offset_of(buffer.address) + buffer.length - 1;
+      }
+    }
     device_.window.region().store_relaxed<std::uint8_t>(status, spec::VIRTIO_BLK_S_OK);
     ring().use(request->id, request->writable_bytes);
   }
 }
 
-HostileRing::Place HostileDevice::place() const {
+HostileRing::Place HostileDevice::place() {
   const pci::QueueSetup& setup = device_.disk.setup(0);
   const auto offset = [this](window::DriverAddress address) {
     return window::RegionOffset{offset_of(std::to_underlying(address))};

@@ -50,7 +50,7 @@ class HostileDevice {
   void claim_success_in_reverse();
 
  private:
-  [[nodiscard]] HostileRing::Place place() const;
+  [[nodiscard]] HostileRing::Place place();
   [[nodiscard]] std::uint64_t offset_of(std::uint64_t address) const;
 
   FakeDiskDevice& device_;

@@ -5,92 +5,130 @@
 #include <iterator>
 #include <utility>
 
-#include "testing/fake_device.h"
+#include "ring/descriptor_bits.h"
+#include "ring/packed_areas.h"
+#include "ring/split_areas.h"
 
 namespace airlock::testing {
 
 namespace {
 
+airlock_descriptor read_descriptor(const shm::SharedBytes& table, std::uint32_t index,
+                                   ring::Format format) {
+  const std::uint64_t at = std::uint64_t{index} * AIRLOCK_DESC_BYTES;
+  return ring::decode_descriptor(table.load_relaxed<Le64>(at).get(),
+                                 table.load_relaxed<Le64>(at + 8).get(), format);
+}
+
+void write_descriptor(const shm::SharedBytes& table, std::uint32_t index,
+                      const airlock_descriptor& descriptor, ring::Format format) {
+  const std::uint64_t at = std::uint64_t{index} * AIRLOCK_DESC_BYTES;
+  table.store_relaxed<Le64>(at, Le64(descriptor.address));
+  table.store_relaxed<Le64>(at + 8, Le64(ring::encode_descriptor_rest(descriptor, format)));
+}
+
+// Returns how many there are.
+std::uint32_t rewrite_all(const shm::SharedBytes& table, ring::Format format,
+                          const std::function<void(airlock_descriptor&)>& change) {
+  const auto count = static_cast<std::uint32_t>(table.size() / AIRLOCK_DESC_BYTES);
+  for (std::uint32_t i = 0; i < count; i++) {
+    airlock_descriptor descriptor = read_descriptor(table, i, format);
+    change(descriptor);
+    write_descriptor(table, i, descriptor, format);
+  }
+  return count;
+}
+
 class SplitHostileRing final : public HostileRing {
  public:
   explicit SplitHostileRing(const Place& place)
-      : HostileRing(place), raw_(place.region, place.size, place.areas) {}
+      : HostileRing(place),
+        avail_(area(place.areas.driver, ring::Layout(place.size).driver())),
+        used_(area(place.areas.device, ring::Layout(place.size).device())) {}
 
   void rewrite_answers(std::uint32_t id, std::uint32_t length) override {
-    for (std::uint32_t i = 0; i < slots(); i++)
-      raw_.put_used(static_cast<std::uint16_t>(i), {.id = id, .length = length});
-  }
-  void move_used(std::int32_t by) override {
-    raw_.set_used_index(static_cast<std::uint16_t>(raw_.used_index() + by));
-  }
-  void rewrite_table(const std::function<void(airlock_descriptor&)>& change) override {
-    (void)open();  // what is written over is known first
-    for (std::uint32_t i = 0; i < slots(); i++) {
-      airlock_descriptor descriptor = raw_.descriptor(i);
-      change(descriptor);
-      raw_.scribble_descriptor(i, descriptor);
-    }
-  }
-  std::uint32_t rewrite_indirect(const std::function<void(airlock_descriptor&)>& change) override {
-    std::uint32_t rewritten = 0;
-    for (const Request& request : open()) {
-      const airlock_descriptor head = raw_.descriptor(request.id);
-      if ((head.flags & AIRLOCK_DESC_INDIRECT) == 0) continue;
-      const shm::SharedBytes table = memory(head.address, head.length);
-      const ring::DescriptorReader reader(table);
-      for (std::uint32_t i = 0; i < head.length / AIRLOCK_DESC_BYTES; i++) {
-        airlock_descriptor descriptor = reader.snapshot(i);
-        change(descriptor);
-        ring::DescriptorWriter(table).put(i, descriptor);
-        rewritten++;
-      }
-    }
-    return rewritten;
-  }
-  void visit(const Request& request,
-             const std::function<void(const airlock_descriptor&)>& see) override {
-    walk(request.id, see);
+    for (std::uint32_t slot = 0; slot < slots(); slot++)
+      used_.put(static_cast<std::uint16_t>(slot), {.id = id, .length = length});
   }
 
  protected:
-  void look(std::deque<Request>& open) override {
-    for (; seen_ != raw_.avail_index(); seen_++) {
-      Request request{.id = raw_.available(seen_)};
-      request.slots = walk(request.id, [&](const airlock_descriptor& descriptor) {
-        if ((descriptor.flags & AIRLOCK_DESC_WRITE) == 0) return;
-        request.writable_bytes += descriptor.length;
-      });
-      open.push_back(request);
-    }
+  std::optional<Request> look() override {
+    if (seen_ == avail_.acquire_index()) return std::nullopt;
+    const std::uint16_t head = avail_.head(seen_.slot(place().size));
+    ++seen_;
+    Request request = read_request(head);
+    request.id = head;
+    return request;
+  }
+  std::uint32_t next_slot(const airlock_descriptor& descriptor,
+                          std::uint32_t /*slot*/) const override {
+    return descriptor.next & place().size.mask();
   }
   void put_answer(std::uint32_t id, std::uint32_t length, std::uint32_t /*slots*/) override {
-    raw_.use(id, length);
+    used_.put(next_used_.slot(place().size), {.id = id, .length = length});
+    used_.publish_index(++next_used_);
   }
-  // The index is in memory already: only our own count goes on.
-  void skip_answer(std::uint32_t /*slots*/) override { move_used(1); }
+  void skip_answer(std::uint32_t /*slots*/) override { ++next_used_; }
+  void show_used(std::int32_t by) override {
+    used_.publish_index(ring::RingIndex(static_cast<std::uint16_t>(next_used_.value() + by)));
+  }
 
  private:
-  // Returns how many descriptors of the table the chain takes.
-  std::uint32_t walk(std::uint32_t head,
-                     const std::function<void(const airlock_descriptor&)>& see) {
-    std::uint32_t count = 0;
-    for (std::uint32_t index = head; count < slots(); count++) {
-      const airlock_descriptor descriptor = raw_.descriptor(index);
-      if ((descriptor.flags & AIRLOCK_DESC_INDIRECT) != 0) {
-        const ring::DescriptorReader table(memory(descriptor.address, descriptor.length));
-        for (std::uint32_t i = 0; i < descriptor.length / AIRLOCK_DESC_BYTES; i++)
-          see(table.snapshot(i));
-      } else {
-        see(descriptor);
-      }
-      if ((descriptor.flags & AIRLOCK_DESC_NEXT) == 0) return count + 1;
-      index = descriptor.next;
-    }
-    return count;
+  ring::AvailReader avail_;
+  ring::UsedWriter used_;
+  ring::RingIndex seen_;  // of the available ring
+  ring::RingIndex next_used_;
+};
+
+class PackedHostileRing final : public HostileRing {
+ public:
+  explicit PackedHostileRing(const Place& place) : HostileRing(place), ring_(descriptors()) {}
+
+  void rewrite_answers(std::uint32_t id, std::uint32_t length) override {
+    for (std::uint32_t slot = 0; slot < slots(); slot++)
+      ring_.put_used(static_cast<std::uint16_t>(slot), answer(id, length));
   }
 
-  FakeDevice raw_;
-  std::uint16_t seen_ = 0;  // of the available ring
+ protected:
+  std::optional<Request> look() override {
+    const std::uint16_t flags = ring_.acquire_flags(seen_.slot());
+    if (!airlock_packed_is_available(flags, seen_.wrap())) return std::nullopt;
+    Request request = read_request(seen_.slot());
+    seen_.advance(request.slots, place().size);
+    return request;
+  }
+  std::uint32_t next_slot(const airlock_descriptor& /*descriptor*/,
+                          std::uint32_t slot) const override {
+    return (slot + 1) % slots();
+  }
+  void put_answer(std::uint32_t id, std::uint32_t length, std::uint32_t slots) override {
+    ring_.put_used(used_.slot(), answer(id, length));
+    ring_.publish_used(used_.slot(), used_.wrap(), length > 0);
+    used_.advance(slots, place().size);
+  }
+  void skip_answer(std::uint32_t slots) override { used_.advance(slots, place().size); }
+  // The flags alone: the rest of a used descriptor is then what the driver wrote there.
+  void show_used(std::int32_t by) override {
+    ring::PackedPosition position = used_;
+    if (by < 0) return ring_.mark_used(position.slot(), !position.wrap(), false);  // a lap ago
+    const std::deque<Request>& all = open();
+    std::uint32_t lap = 0;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(by) && lap < slots(); i++) {
+      ring_.mark_used(position.slot(), position.wrap(), false);
+      const std::uint32_t slots_of_it = i < all.size() ? all[i].slots : 1;
+      position.advance(slots_of_it, place().size);
+      lap += slots_of_it;
+    }
+  }
+
+ private:
+  static ring::PackedUsed answer(std::uint32_t id, std::uint32_t length) {
+    return {.id = static_cast<std::uint16_t>(id), .length = length};
+  }
+
+  ring::PackedDeviceRing ring_;
+  ring::PackedPosition seen_;
+  ring::PackedPosition used_;  // where the next answer goes
 };
 
 // The highest id that no open request has.
@@ -136,11 +174,7 @@ constexpr RingLie kRingLies[] = {
        ring.answer(1);
        ring.rewrite_answers(0xffff'ffff, 0xffff'ffff);
      }},
-    {"UsedWithoutAnAnswer",
-     [](HostileRing& ring) {
-       ring.move_used(1);
-       ring.forget_oldest();
-     }},
+    {"UsedWithoutAnAnswer", [](HostileRing& ring) { ring.move_used(1); }},
     {"AllUsedWithoutAnAnswer",
      [](HostileRing& ring) { ring.move_used(static_cast<std::int32_t>(ring.open().size())); }},
     {"UsedBeyondTheQueueSize",
@@ -158,7 +192,7 @@ constexpr RingLie kRingLies[] = {
      }},
     {"IndirectTableLeadsElsewhere",
      [](HostileRing& ring) {
-       const std::uint32_t hit = ring.rewrite_indirect([](airlock_descriptor& descriptor) {
+       const std::uint32_t hit = ring.answer_and_rewrite_tables([](airlock_descriptor& descriptor) {
          descriptor = {.address = kNowhere, .length = 0xffff'ffff, .flags = 0xffff, .next = 0xffff};
        });
        CHECK(hit > 0);
@@ -174,12 +208,15 @@ constexpr RingLie kRingLies[] = {
 }  // namespace
 
 std::unique_ptr<HostileRing> HostileRing::create(const Place& place) {
-  CHECK(place.features.format == ring::Format::kSplit);
+  if (place.features.format == ring::Format::kPacked) {
+    return std::make_unique<PackedHostileRing>(place);
+  }
   return std::make_unique<SplitHostileRing>(place);
 }
 
 const std::deque<HostileRing::Request>& HostileRing::open() {
-  look(open_);
+  while (auto request = look())
+    open_.push_back(std::move(*request));
   return open_;
 }
 
@@ -201,11 +238,6 @@ void HostileRing::answer(std::size_t count) {
   }
 }
 
-void HostileRing::forget_oldest() {
-  CHECK(!open().empty());
-  open_.pop_front();
-}
-
 void HostileRing::use(std::uint32_t id, std::uint32_t length) {
   const auto request = std::ranges::find(open(), id, &Request::id);
   const bool known = request != open_.end();
@@ -213,9 +245,61 @@ void HostileRing::use(std::uint32_t id, std::uint32_t length) {
   if (known) open_.erase(request);
 }
 
-shm::SharedBytes HostileRing::memory(std::uint64_t address, std::uint64_t length) const {
-  const auto start = std::to_underlying(place_.publisher.publish(window::RegionOffset{0}));
-  return MUST(place_.region.slice(address - start, length));
+void HostileRing::move_used(std::int32_t by) {
+  (void)open();  // what may be written over is known first
+  show_used(by);
+  for (; by > 0 && !open().empty(); by--) {
+    skip_answer(open_.front().slots);
+    open_.pop_front();
+  }
+}
+
+void HostileRing::rewrite_table(const std::function<void(airlock_descriptor&)>& change) {
+  (void)open();  // as above
+  rewrite_all(descriptors(), place_.features.format, change);
+}
+
+std::uint32_t HostileRing::answer_and_rewrite_tables(
+    const std::function<void(airlock_descriptor&)>& change) {
+  const std::deque<Request> all = open();
+  answer(all.size());
+  std::uint32_t rewritten = 0;
+  for (const Request& request : all)
+    rewritten += rewrite_all(request.table, place_.features.format, change);
+  return rewritten;
+}
+
+shm::SharedBytes HostileRing::area(window::RegionOffset offset,
+                                   const ring::AreaShape& shape) const {
+  return MUST(place_.region.slice(std::to_underlying(offset), shape.bytes));
+}
+
+shm::SharedBytes HostileRing::descriptors() const {
+  return area(place_.areas.descriptors,
+              ring::Layout(place_.size, place_.features.format).descriptors());
+}
+
+HostileRing::Request HostileRing::read_request(std::uint32_t slot) const {
+  const ring::Format format = place_.features.format;
+  const std::uint64_t start = std::to_underlying(place_.publisher.publish(window::RegionOffset{0}));
+  Request request;
+  for (bool more = true; more && request.slots < slots(); request.slots++) {
+    const airlock_descriptor descriptor = read_descriptor(descriptors(), slot, format);
+    more = (descriptor.flags & AIRLOCK_DESC_NEXT) != 0;
+    request.id = descriptor.next;
+    slot = next_slot(descriptor, slot);
+    if ((descriptor.flags & AIRLOCK_DESC_INDIRECT) == 0) {
+      request.buffers.push_back(descriptor);
+      continue;
+    }
+    request.table = MUST(place_.region.slice(descriptor.address - start, descriptor.length));
+    for (std::uint32_t i = 0; i < descriptor.length / AIRLOCK_DESC_BYTES; i++)
+      request.buffers.push_back(read_descriptor(request.table, i, format));
+  }
+  for (const airlock_descriptor& buffer : request.buffers) {
+    if ((buffer.flags & AIRLOCK_DESC_WRITE) != 0) request.writable_bytes += buffer.length;
+  }
+  return request;
 }
 
 std::span<const RingLie> ring_lies() {

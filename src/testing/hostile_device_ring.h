@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "core/descriptor.h"
 #include "ring/layout.h"
@@ -29,14 +30,16 @@ class HostileRing {
     window::Publisher publisher;  // the driver's
     ring::Features features{};
   };
-  /// A request that the driver published and that was not returned.
+  /// A request that the driver published and that was not returned, as it was then.
   struct Request {
     std::uint32_t id = 0;
-    std::uint32_t writable_bytes = 0;
     std::uint32_t slots = 0;  // of the ring
+    std::uint32_t writable_bytes = 0;
+    std::vector<airlock_descriptor> buffers;  // those of the indirect table too
+    shm::SharedBytes table;                   // the indirect table; empty: none
   };
 
-  /// For a ring that is empty, or whose requests are all still open.
+  /// For a new ring, whose requests are all still open.
   static std::unique_ptr<HostileRing> create(const Place& place);
   virtual ~HostileRing() = default;
   HostileRing(const HostileRing&) = delete;
@@ -53,37 +56,42 @@ class HostileRing {
   /// What serves `count` requests, in this very ring, as an honest device does.
   void set_honest(std::function<void(std::size_t count)> honest) { honest_ = std::move(honest); }
 
-  /// Leaves the oldest request to itself: to the device it is returned.
-  void forget_oldest();
-
   /// Returns `id`, whatever that is, as the next answer.
   void use(std::uint32_t id, std::uint32_t length);
   /// Rewrites every answer that was given and may not have been read yet.
   virtual void rewrite_answers(std::uint32_t id, std::uint32_t length) = 0;
-  /// Moves the end of what counts as answered by `by` answers, and writes none.
-  virtual void move_used(std::int32_t by) = 0;
-  /// Rewrites every descriptor of the table or ring, also the driver's own.
-  virtual void rewrite_table(const std::function<void(airlock_descriptor&)>& change) = 0;
-  /// The same for the indirect tables of the open requests. Returns how many descriptors it hit.
-  virtual std::uint32_t rewrite_indirect(
-      const std::function<void(airlock_descriptor&)>& change) = 0;
-  /// Visits the descriptors of an open request, those of its indirect table in its place.
-  virtual void visit(const Request& request,
-                     const std::function<void(const airlock_descriptor&)>& see) = 0;
+  /// Says that `by` more requests are answered, from the oldest on (fewer, if negative), and writes
+  /// no answer. More than are open is possible.
+  void move_used(std::int32_t by);
+  /// Rewrites every descriptor of the table or ring.
+  void rewrite_table(const std::function<void(airlock_descriptor&)>& change);
+  /// Answers all open requests honestly, and rewrites the indirect tables that they had. Returns
+  /// how many descriptors that were.
+  std::uint32_t answer_and_rewrite_tables(const std::function<void(airlock_descriptor&)>& change);
 
  protected:
   explicit HostileRing(const Place& place) : place_(place) {}
 
-  /// Adds what was published since the last look.
-  virtual void look(std::deque<Request>& open) = 0;
+  /// The next request that was published since the last look, if there is one.
+  virtual std::optional<Request> look() = 0;
+  /// The slot of the descriptor that comes after the one in `slot`.
+  [[nodiscard]] virtual std::uint32_t next_slot(const airlock_descriptor& descriptor,
+                                                std::uint32_t slot) const = 0;
   /// Writes the next answer, of a request that took `slots` of the ring, and shows it.
   virtual void put_answer(std::uint32_t id, std::uint32_t length, std::uint32_t slots) = 0;
-  /// Goes on behind an answer that somebody else wrote.
+  /// Goes on behind an answer of that many slots, which is in memory already.
   virtual void skip_answer(std::uint32_t slots) = 0;
+  /// Shows `by` answers more or fewer, of which none is written; where the next goes stays.
+  virtual void show_used(std::int32_t by) = 0;
 
   [[nodiscard]] const Place& place() const { return place_; }
-  /// The memory behind what the driver wrote as an address, [address, address + length).
-  [[nodiscard]] shm::SharedBytes memory(std::uint64_t address, std::uint64_t length) const;
+  /// An area of the ring; the descriptors.
+  [[nodiscard]] shm::SharedBytes area(window::RegionOffset offset,
+                                      const ring::AreaShape& shape) const;
+  [[nodiscard]] shm::SharedBytes descriptors() const;
+  /// Reads the request whose first descriptor is in `slot`. Its id is that of its last descriptor,
+  /// where the format has one there.
+  [[nodiscard]] Request read_request(std::uint32_t slot) const;
 
  private:
   Place place_;
