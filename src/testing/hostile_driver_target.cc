@@ -94,7 +94,7 @@ struct AttackTarget::Parts {
 
 AttackTarget::AttackTarget(const Options& options)
     : options_(options), parts_(std::make_unique<Parts>()) {
-  auto memory = backend::open_memory(kDiskBytes, options.read_only);
+  auto memory = backend::open_memory(kDiskBytes, false);
   CHECK(memory.has_value());
   parts_->disk = MUST(device::BlkDevice::create(
       {.backend = std::make_unique<GatedBackend>(std::move(*memory), gate_),

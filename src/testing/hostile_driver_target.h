@@ -31,7 +31,6 @@ class AttackTarget {
     pci::DmaPolicy policy = pci::DmaPolicy::kRequire;
     pci::AddressOffer offer = pci::AddressOffer::kBus;
     std::uint64_t ring_features = 0;  // on offer, as a mask
-    bool read_only = false;
 
     friend bool operator==(const Options&, const Options&) = default;
   };
