@@ -79,6 +79,7 @@ TEST_P(BlkRingModesTest, WritesAndReadsBackManyTimesAround) {
 TEST_P(BlkRingModesTest, TakesBatchesOfCompletions) {
   disk().queue_sizes = {64};
   open_with(mode());
+  const std::uint64_t before = slots_used();
   disk().held = true;
   std::vector<std::vector<std::byte>> targets(300, std::vector<std::byte>(512));
   for (std::size_t i = 0; i < targets.size(); i++) {
@@ -97,7 +98,7 @@ TEST_P(BlkRingModesTest, TakesBatchesOfCompletions) {
     }
   }
   EXPECT_EQ(done, targets.size());
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_used(), before);
 }
 
 // VIRTIO 1.3, 2.6.1.1.2, 2.6.1.2.2: that queue's requests end, the other's don't notice.
@@ -105,6 +106,7 @@ TEST_P(BlkRingModesTest, ResetsOneQueueAndGoesOn) {
   disk().queue_sizes = {16, 16};
   options_.queues = 2;
   open_with(mode() | kRingReset);
+  const std::uint64_t before = slots_used();
   disk().held = true;
   std::vector<std::byte> first(512);
   std::vector<std::byte> second(512);
@@ -124,7 +126,7 @@ TEST_P(BlkRingModesTest, ResetsOneQueueAndGoesOn) {
   const auto bytes = testing::pattern(4096);
   EXPECT_TRUE(blk().write(0, bytes));
   EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), disk().bytes.begin()));
-  EXPECT_EQ(slots_used(), 0U);
+  EXPECT_EQ(slots_used(), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, BlkRingModesTest, ::testing::Range(0U, 16U));
