@@ -8,6 +8,7 @@
 #include <array>
 
 #include "ring/packed_device_fixture.h"
+#include "testing/address_modes.h"
 #include "testing/interleaver.h"
 
 namespace airlock::ring {
@@ -20,11 +21,7 @@ using Used = testing::FakePackedDriver::Used;
 
 using PackedDeviceEvents = PackedDeviceTest;
 
-INSTANTIATE_TEST_SUITE_P(Modes, PackedDeviceEvents,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, PackedDeviceEvents, testing::address_modes(), testing::mode_name);
 
 // --- publish ----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@
 #include <array>
 
 #include "ring/packed_device_fixture.h"
+#include "testing/address_modes.h"
 #include "testing/interleaver.h"
 
 namespace airlock::ring {
@@ -23,11 +24,8 @@ using Used = testing::FakePackedDriver::Used;
 
 using PackedDeviceQueueTest = PackedDeviceTest;
 
-INSTANTIATE_TEST_SUITE_P(Modes, PackedDeviceQueueTest,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, PackedDeviceQueueTest, testing::address_modes(),
+                         testing::mode_name);
 
 // --- create -----------------------------------------------------------------------------------
 

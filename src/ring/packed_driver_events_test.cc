@@ -8,6 +8,7 @@
 #include <set>
 
 #include "ring/packed_driver_fixture.h"
+#include "testing/address_modes.h"
 #include "testing/interleaver.h"
 
 namespace airlock::ring {
@@ -19,11 +20,7 @@ using spec::RING_EVENT_FLAGS_ENABLE;
 
 using PackedDriverEvents = PackedDriverTest;
 
-INSTANTIATE_TEST_SUITE_P(Modes, PackedDriverEvents,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, PackedDriverEvents, testing::address_modes(), testing::mode_name);
 
 // --- in order ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@
 
 #include "core/packed.h"
 #include "ring/packed_driver_fixture.h"
+#include "testing/address_modes.h"
 #include "testing/interleaver.h"
 
 namespace airlock::ring {
@@ -24,11 +25,8 @@ using window::RegionOffset;
 
 using PackedDriverQueueTest = PackedDriverTest;
 
-INSTANTIATE_TEST_SUITE_P(Modes, PackedDriverQueueTest,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, PackedDriverQueueTest, testing::address_modes(),
+                         testing::mode_name);
 
 // --- create -----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@
 
 #include "ring/packed_device_queue.h"
 #include "ring/packed_driver_queue.h"
+#include "testing/address_modes.h"
 #include "testing/queue_pair.h"
 
 namespace airlock::ring {
@@ -38,11 +39,7 @@ class PackedModel : public ::testing::TestWithParam<window::AddressMode> {
   testing::TestRegion region_{{.size = std::uint64_t{1} << 18, .mode = GetParam()}};
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, PackedModel,
-                         ::testing::Values(window::AddressMode::kBus, window::AddressMode::kOffset),
-                         [](const auto& mode) {
-                           return mode.param == window::AddressMode::kBus ? "Bus" : "Offset";
-                         });
+INSTANTIATE_TEST_SUITE_P(Modes, PackedModel, testing::address_modes(), testing::mode_name);
 
 Pair::Shape any_packed_shape(std::uint32_t slots) {
   const auto lengths = [&] {
