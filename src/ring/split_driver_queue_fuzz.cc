@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whatever a device writes into the used ring, and over the other areas: each request completes
-// once or is handed out once after the break, with no more bytes than it offered, and no slot is
-// lost.
+// Whatever a device writes into the used ring, and over the other areas, with any features: each
+// request completes once or is handed out once after the break, with no more bytes than it offered,
+// in order where that was negotiated, and no slot is lost.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <map>
@@ -16,6 +16,9 @@ namespace airlock::ring {
 namespace {
 
 constexpr std::uint64_t kRegionBytes = 65536;
+constexpr std::uint64_t kTables = 8192;  // up to 64 of them, below kData
+constexpr std::uint16_t kEntries = 5;
+constexpr std::uint64_t kData = 16384;
 
 testing::TestRegion& region() {
   static testing::TestRegion instance({.size = kRegionBytes});
@@ -32,10 +35,17 @@ class Machine {
  public:
   explicit Machine(FuzzedDataProvider& data)
       : data_(data),
+        features_{.indirect = data.ConsumeBool(),
+                  .event_idx = data.ConsumeBool(),
+                  .in_order = data.ConsumeBool()},
         size_(MUST(QueueSize::from(1U << data.ConsumeIntegralInRange(0, 6)))),
         areas_(Layout(size_).block_at(window::RegionOffset{4096})),
         queue_(MUST(SplitDriverQueue::create(
-            {.size = size_, .areas = areas_, .publisher = region().publisher()},
+            {.size = size_,
+             .areas = areas_,
+             .publisher = region().publisher(),
+             .features = features_,
+             .tables = {.start = window::RegionOffset{kTables}, .entries = kEntries}},
             region().bytes()))),
         device_(region().bytes(), size_, areas_) {}
 
@@ -75,7 +85,7 @@ class Machine {
       std::vector<Buffer> all(data_.ConsumeIntegralInRange<std::size_t>(0, size_.value()));
       for (Buffer& buffer : all) {
         buffer = {.offset = window::RegionOffset{data_.ConsumeIntegralInRange<std::uint64_t>(
-                      8192, kRegionBytes)},
+                      kData, kRegionBytes)},
                   .length = data_.ConsumeIntegralInRange<std::uint32_t>(0, 4096)};
       }
       return all;
@@ -88,7 +98,9 @@ class Machine {
       CHECK(queue_.free_slots() == free);
       return;
     }
-    Request request{.slots = static_cast<std::uint32_t>(readable.size() + writable.size())};
+    const auto count = static_cast<std::uint32_t>(readable.size() + writable.size());
+    CHECK(queue_.slots_for(count) <= count);
+    Request request{.slots = queue_.slots_for(count)};
     for (const Buffer& buffer : writable)
       request.writable_bytes += buffer.length;
     CHECK(queue_.free_slots() == free - request.slots);
@@ -99,11 +111,24 @@ class Machine {
   void use_honestly() {
     if (heads_.empty()) return;
     const auto at = data_.ConsumeIntegralInRange<std::size_t>(0, heads_.size() - 1);
-    device_.use(heads_[at], data_.ConsumeIntegralInRange<std::uint32_t>(0, 64));
+    // Mostly as the features have it; what was used already is in there still, and would be a lie.
+    const bool batch = features_.in_order && data_.ConsumeBool();
+    device_.use_batch(heads_[at], data_.ConsumeIntegralInRange<std::uint32_t>(0, 64),
+                      batch ? static_cast<std::uint16_t>(at + 1) : std::uint16_t{1});
   }
 
   void lie() {
-    switch (data_.ConsumeIntegralInRange(0, 4)) {
+    switch (data_.ConsumeIntegralInRange(0, 7)) {
+      case 5:
+        return device_.set_avail_event(data_.ConsumeIntegral<std::uint16_t>());
+      case 6:
+        return device_.use_batch(data_.ConsumeIntegral<std::uint32_t>(),
+                                 data_.ConsumeIntegral<std::uint32_t>(),
+                                 data_.ConsumeIntegral<std::uint16_t>());
+      case 7:
+        return region().bytes().store_relaxed<Le64>(
+            kTables + 8 * data_.ConsumeIntegralInRange<std::uint64_t>(0, 640),
+            Le64(data_.ConsumeIntegral<std::uint64_t>()));
       case 0:
         return device_.set_used_index(data_.ConsumeIntegral<std::uint16_t>());
       case 1:
@@ -136,6 +161,10 @@ class Machine {
       const auto found = live_.find(done->cookie);
       CHECK(found != live_.end() && found->second.published);
       CHECK(done->written_bytes <= found->second.writable_bytes);
+      // Cookies count up.
+      CHECK(!features_.in_order || found == live_.begin());
+      CHECK(done->length_reported ||
+            (features_.in_order && done->written_bytes == found->second.writable_bytes));
       live_.erase(found);
       std::erase(heads_, std::to_underlying(done->token));
     }
@@ -143,6 +172,7 @@ class Machine {
   }
 
   FuzzedDataProvider& data_;
+  Features features_;
   QueueSize size_;
   AreaOffsets areas_;
   SplitDriverQueue queue_;

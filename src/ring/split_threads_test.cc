@@ -2,13 +2,16 @@
 //
 // Goal: a driver and a device on two threads exchange requests without a race (run under tsan), and
 // neither sleeps while the other has work for it. Method: each request carries a number, which the
-// device answers; both sides sleep with a deadline that only a lost wakeup reaches.
+// device answers; both sides sleep with a deadline that only a lost wakeup reaches. With flags,
+// with events, and with every feature.
 #include <gtest/gtest.h>
 #include <poll.h>
 
 #include <array>
 #include <atomic>
+#include <string>
 #include <thread>
+#include <tuple>
 
 #include "base/event_fd.h"
 #include "ring/split_device_queue.h"
@@ -20,13 +23,17 @@ namespace {
 
 constexpr std::uint32_t kSlots = 16;
 constexpr std::uint32_t kMessage = 64;  // bytes each way
-constexpr std::uint64_t kRequests = 100'000;
+constexpr std::uint64_t kRequests = 50'000;
 
-enum class Waiting { kSpin, kSleep };
+// kSleepAsked: each side asked to be told at the start, and once only.
+enum class Waiting { kSpin, kSleep, kSleepAsked };
 
-class SplitThreads : public ::testing::TestWithParam<Waiting> {
+class SplitThreads : public ::testing::TestWithParam<std::tuple<Waiting, Features>> {
  protected:
-  [[nodiscard]] bool sleeps() const { return GetParam() == Waiting::kSleep; }
+  [[nodiscard]] Waiting waiting() const { return std::get<0>(GetParam()); }
+  [[nodiscard]] Features features() const { return std::get<1>(GetParam()); }
+  [[nodiscard]] bool sleeps() const { return waiting() != Waiting::kSpin; }
+  [[nodiscard]] bool asks() const { return waiting() == Waiting::kSleep; }
 
   // Waits for a wakeup; false if none came in time.
   static bool wait(const EventFd& event) {
@@ -44,9 +51,9 @@ class SplitThreads : public ::testing::TestWithParam<Waiting> {
         std::this_thread::yield();
         continue;
       }
-      device_->suppress_notifications(false);
+      if (asks()) device_->suppress_notifications(false);
       if (!serve(chain, done) && done < kRequests && !wait(notify_)) return give_up("device");
-      device_->suppress_notifications(true);
+      if (asks()) device_->suppress_notifications(true);
     }
   }
 
@@ -95,9 +102,9 @@ class SplitThreads : public ::testing::TestWithParam<Waiting> {
         std::this_thread::yield();
         continue;
       }
-      driver_->want_interrupts(true);
+      if (asks()) driver_->want_interrupts(true);
       if (!receive(numbers, free, received) && !wait(interrupt_)) return give_up("driver");
-      driver_->want_interrupts(false);
+      if (asks()) driver_->want_interrupts(false);
     }
   }
 
@@ -144,19 +151,33 @@ class SplitThreads : public ::testing::TestWithParam<Waiting> {
   std::optional<SplitDriverQueue> driver_ = MUST(SplitDriverQueue::create(
       {.size = size_,
        .areas = layout_.block_at(region_.allocate(layout_.block_bytes(), 64)),
-       .publisher = region_.publisher()},
+       .publisher = region_.publisher(),
+       .features = features(),
+       .tables = {.start = region_.allocate(IndirectTables::bytes(size_, 2), 64), .entries = 2}},
       region_.bytes()));
   std::optional<SplitDeviceQueue> device_ = MUST(SplitDeviceQueue::create(
-      {.size = size_, .areas = driver_->published_areas()}, region_.window()));
+      {.size = size_, .areas = driver_->published_areas(), .features = features()},
+      region_.window()));
   EventFd notify_ = MUST(EventFd::create());
   EventFd interrupt_ = MUST(EventFd::create());
   std::atomic<bool> failed_ = false;
 };
 
-INSTANTIATE_TEST_SUITE_P(Waiting, SplitThreads, ::testing::Values(Waiting::kSpin, Waiting::kSleep),
-                         [](const auto& waiting) {
-                           return waiting.param == Waiting::kSpin ? "Spin" : "Sleep";
-                         });
+std::string ring_name(const ::testing::TestParamInfo<std::tuple<Waiting, Features>>& info) {
+  const auto& [waiting, features] = info.param;
+  const std::string how = waiting == Waiting::kSpin    ? "Spin"
+                          : waiting == Waiting::kSleep ? "Sleep"
+                                                       : "SleepAsked";
+  return how + (features.in_order ? "All" : features.event_idx ? "Event" : "Flags");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Rings, SplitThreads,
+    ::testing::Combine(
+        ::testing::Values(Waiting::kSpin, Waiting::kSleep, Waiting::kSleepAsked),
+        ::testing::Values(Features{}, Features{.event_idx = true},
+                          Features{.indirect = true, .event_idx = true, .in_order = true})),
+    ring_name);
 
 // HD-22; VIRTIO 1.3, 2.7.7, 2.7.10, 2.7.13.3.1.
 TEST_P(SplitThreads, ExchangeRequestsWithoutARaceOrALostWakeup) {
