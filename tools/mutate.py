@@ -21,6 +21,7 @@ build. A mutation is a table of a TOML file; its tests are ctest names, and the 
 import argparse
 import glob
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -169,7 +170,8 @@ class Copy:
             "cmake", "--build", "build/debug", "--parallel", self.jobs, "--target", *targets
         )
         if status != 0:
-            errors = [line for line in output.splitlines() if ": error: " in line]
+            said = re.compile(r": error: |CMake Error|Cannot find")
+            errors = [line for line in output.splitlines() if said.search(line)]
             raise BadMutation("does not build: " + "\n".join(errors[:5] or [output[-1000:]]))
 
     def failing(self, tests):
