@@ -4,6 +4,7 @@
 // bus addresses, DMB-D7 where they are offsets.
 #include <fmt/core.h>
 
+#include "driver/conformance/by_region.h"
 #include "driver/conformance/check_context.h"
 #include "driver/conformance/checks.h"
 #include "driver/conformance/raw_disk.h"
@@ -158,22 +159,6 @@ Result<Finding> check_hint(CheckContext& ctx) {
   TRY(ctx.add_status(spec::VIRTIO_CONFIG_S_DRIVER_OK));
   return read_first_sector(ctx);
 }
-
-using CheckFunction = Result<Finding> (*)(CheckContext&);
-
-/// A check for devices whose region is offered in this way.
-template <RegionKind kKind, CheckFunction kRun>
-Result<Finding> addressed_by(CheckContext& ctx) {
-  if (ctx.region_kind() != kKind) {
-    return skipped(kKind == RegionKind::kDmb ? "the device does not offer VIRTIO_F_DMB"
-                                             : "the device does not offer VIRTIO_F_SWIOTLB");
-  }
-  return kRun(ctx);
-}
-template <CheckFunction kRun>
-constexpr CheckFunction kByBus = addressed_by<RegionKind::kSwiotlb, kRun>;
-template <CheckFunction kRun>
-constexpr CheckFunction kByOffset = addressed_by<RegionKind::kDmb, kRun>;
 
 constexpr Check kAddressChecks[] = {
     {"GEN-0", "rings and buffers at bus addresses in the region are served", Needs::kDisk,

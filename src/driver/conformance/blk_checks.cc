@@ -68,8 +68,8 @@ Result<Finding> check_beyond(CheckContext& ctx) {
   const std::uint64_t sectors = TRY(sectors_of(ctx));
   for (const std::uint64_t sector :
        {sectors, sectors + 1, std::uint64_t{1} << 55, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
-    const Finding finding = TRY(answers_with(ctx, {.sector = sector, .target_bytes = kBlkSector},
-                                             spec::VIRTIO_BLK_S_IOERR));
+    Finding finding = TRY(answers_with(ctx, {.sector = sector, .target_bytes = kBlkSector},
+                                       spec::VIRTIO_BLK_S_IOERR));
     if (finding.verdict != Verdict::kPass) return finding;
   }
   return passed();
@@ -84,7 +84,7 @@ Result<Finding> check_across_the_end(CheckContext& ctx) {
 
 Result<Finding> check_unknown_type(CheckContext& ctx) {
   for (const std::uint32_t type : {kNoSuchType, 0xffff'ffffU}) {
-    const Finding finding = TRY(
+    Finding finding = TRY(
         answers_with(ctx, {.type = type, .target_bytes = kBlkSector}, spec::VIRTIO_BLK_S_UNSUPP));
     if (finding.verdict != Verdict::kPass) return finding;
   }

@@ -55,10 +55,10 @@ Result<Finding> check_early_config(CheckContext& ctx) {
 }
 
 Result<Finding> check_config_is_fixed(CheckContext& ctx) {
-  if (!is_disk(ctx) || !ctx.capabilities().device) return no_disk();
+  const auto& place = ctx.capabilities().device;
+  if (!is_disk(ctx) || !place) return no_disk();
   const std::uint64_t before = TRY(blk_capacity(ctx));
-  const pci::BarRange& place = *ctx.capabilities().device;
-  TRY(ctx.transport().write({.bar = place.bar, .offset = place.offset, .width = Width::k4},
+  TRY(ctx.transport().write({.bar = place->bar, .offset = place->offset, .width = Width::k4},
                             ~before & 0xffff'ffff));
   const std::uint64_t after = TRY(blk_capacity(ctx));
   return before == after ? passed() : failed("capacity can be written");

@@ -79,7 +79,7 @@ Finding not_destructive() {
 template <class F>
 Result<Finding> with_scratch(CheckContext& ctx, const F& run) {
   const auto scratch = TRY(ScratchSectors::save(ctx));
-  const Result<Finding> finding = run(scratch);
+  Result<Finding> finding = run(scratch);
   if (const auto restored = scratch.restore(ctx); !restored) {
     return failed(fmt::format("sectors {} on could not be restored: {}", scratch.first(),
                               describe(restored.error())));

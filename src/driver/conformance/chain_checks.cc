@@ -82,7 +82,7 @@ Result<Finding> check_index_jump(CheckContext& ctx) {
 
 Result<Finding> check_index_goes_back(CheckContext& ctx) {
   TRY(ctx.bring_up());
-  const Finding first = TRY(read_first_sector(ctx));
+  Finding first = TRY(read_first_sector(ctx));
   if (first.verdict != Verdict::kPass) return first;
   ctx.queue().set_avail_index(0);
   ctx.queue().remember();

@@ -152,7 +152,7 @@ Result<bool> CheckContext::negotiate(std::uint64_t features) {
 std::uint64_t CheckContext::own_features() const {
   std::uint64_t wanted = spec::feature(spec::VIRTIO_F_VERSION_1) |
                          spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM) |
-                         spec::feature(spec::VIRTIO_F_ORDER_PLATFORM) | region_feature();
+                         spec::feature(spec::VIRTIO_F_ORDER_PLATFORM) | region_feature() | also_;
   if (device_type() == spec::VIRTIO_ID_BLOCK) {
     wanted |= spec::feature(spec::VIRTIO_BLK_F_RO) | spec::feature(spec::VIRTIO_BLK_F_FLUSH) |
               spec::feature(spec::VIRTIO_BLK_F_DISCARD) |
@@ -256,16 +256,26 @@ Result<void> CheckContext::bring_up() {
   return add_status(spec::VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-Result<void> CheckContext::notify() {
+Result<Register> CheckContext::notify_register(Width width) {
   TRY(common_->select_queue(0));
   const std::uint64_t number = TRY(common_->queue_notify_off());
-  const pci::BarRange& place = notify_place_;
   const std::uint64_t offset = number * capabilities_.notify_off_multiplier;  // below 2^48
-  if (!airlock_range_within(offset, sizeof(Le16), place.length)) {
-    return fail({.code = Errc::kOutOfRange, .queue = 0, .detail = sizeof(Le16), .address = offset});
+  if (!airlock_range_within(offset, std::to_underlying(width), notify_place_.length)) {
+    return fail({.code = Errc::kOutOfRange,
+                 .queue = 0,
+                 .detail = std::to_underlying(width),
+                 .address = offset});
   }
-  return transport_->write({.bar = place.bar, .offset = place.offset + offset, .width = Width::k2},
-                           0);
+  return Register{
+      .bar = notify_place_.bar, .offset = notify_place_.offset + offset, .width = width};
+}
+
+Result<void> CheckContext::notify() {
+  return transport_->write(TRY(notify_register(Width::k2)), 0);
+}
+
+Result<void> CheckContext::notify_with_data(std::uint32_t data) {
+  return transport_->write(TRY(notify_register(Width::k4)), data);
 }
 
 Result<void> CheckContext::wait_used(std::uint16_t index) {

@@ -94,6 +94,8 @@ class CheckContext {
   Result<bool> negotiate(std::uint64_t features);
   /// What this driver accepts: as little as it can with, with the region, and a disk's basics.
   [[nodiscard]] std::uint64_t own_features() const;
+  /// These too from now on, where they are offered; the suite takes them back for each check.
+  void accept_also(std::uint64_t features) { also_ = features; }
   /// The bit of the region; 0 without.
   [[nodiscard]] std::uint64_t region_feature() const;
   Result<void> add_status(std::uint8_t bits);
@@ -118,6 +120,8 @@ class CheckContext {
   /// All of it, to DRIVER_OK.
   Result<void> bring_up();
   Result<void> notify();
+  /// The same with VIRTIO_F_NOTIFICATION_DATA: `data` is all 32 bits.
+  Result<void> notify_with_data(std::uint32_t data);
   /// Waits for used.idx to be `index`. Errors: kNeedsReset, kTimeout.
   Result<void> wait_used(std::uint16_t index);
 
@@ -143,6 +147,7 @@ class CheckContext {
     return {.bar = common_place_.bar, .offset = common_place_.offset + offset, .width = width};
   }
   Result<pci::BarRange> locate_region();
+  Result<Register> notify_register(Width width);
   bool wait_vector_for(std::uint16_t vector, std::chrono::milliseconds time);
 
   PciTransport* transport_;
@@ -156,6 +161,7 @@ class CheckContext {
   pci::BarRange isr_place_;
   std::unique_ptr<CommonRegisters> common_;  // with what Needs::kRegisters stands for
   std::uint64_t offered_ = 0;
+  std::uint64_t also_ = 0;
   RegionKind region_kind_ = RegionKind::kNone;
   MappedRegion region_;
   std::uint64_t region_bytes_ = 0;

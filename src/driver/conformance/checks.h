@@ -19,6 +19,9 @@ std::span<const Check> status_checks();       // device status, reset
 std::span<const Check> address_checks();      // addresses outside the region
 std::span<const Check> chain_checks();        // broken chains and indices
 std::span<const Check> used_checks();         // used ring and notifications
+std::span<const Check> event_checks();        // event indices, data in notifications, order
+std::span<const Check> indirect_checks();     // indirect tables
+std::span<const Check> queue_reset_checks();  // the reset of one queue
 std::span<const Check> blk_config_checks();   // a disk's configuration
 std::span<const Check> blk_checks();          // a disk's requests, reading only
 std::span<const Check> blk_write_checks();    // a disk's requests that write; destructive

@@ -19,7 +19,7 @@ Result<Finding> for_each_queue(CheckContext& ctx, const F& look) {
   const std::uint16_t count = TRY(ctx.common().queue_count());
   for (std::uint16_t queue = 0; queue < count; ++queue) {
     TRY(ctx.common().select_queue(queue));
-    const Result<Finding> finding = look(queue);
+    Result<Finding> finding = look(queue);
     if (!finding || finding->verdict != Verdict::kPass) return finding;
   }
   return passed(fmt::format("{} queues", count));

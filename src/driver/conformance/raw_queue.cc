@@ -92,6 +92,10 @@ void RawQueue::set_avail_flags(std::uint16_t flags) {
   avail_.set_flags(flags);
 }
 
+void RawQueue::set_used_event(std::uint16_t index) {
+  avail_.set_used_event(ring::RingIndex(index));
+}
+
 std::uint16_t RawQueue::used_index() const {
   return used_.acquire_index().value();  // pairs with the device's release of used.idx
 }

@@ -49,6 +49,7 @@ class RawQueue {
   void make_available(std::uint16_t head);
   void set_avail_index(std::uint16_t index);
   void set_avail_flags(std::uint16_t flags);
+  void set_used_event(std::uint16_t index);
 
   [[nodiscard]] std::uint16_t avail_index() const { return avail_index_; }
   [[nodiscard]] std::uint16_t used_index() const;

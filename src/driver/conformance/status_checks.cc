@@ -42,7 +42,7 @@ Result<Finding> check_bits_stay(CheckContext& ctx) {
   for (const std::uint8_t bit : {kAcknowledge, kDriverBit}) {
     bits |= bit;
     TRY(ctx.common().write_status(bits));
-    const Finding finding = TRY(status_is(ctx, bits));
+    Finding finding = TRY(status_is(ctx, bits));
     if (finding.verdict != Verdict::kPass) return finding;
   }
   TRY(ctx.common().write_accepted_features(ctx.own_features()));

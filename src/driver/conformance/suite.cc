@@ -77,6 +77,7 @@ class SuiteRun {
  private:
   Finding look(const Check& check) {
     CheckContext& ctx = *context_;
+    ctx.accept_also(0);
     if (check.needs >= Needs::kRegisters && ctx.capabilities().is_complete()) {
       if (const auto done = ctx.reset(); !done) {
         return failed("the device does not reset: " + describe(done.error()));
@@ -120,7 +121,8 @@ std::vector<const Check*> all_checks() {
   for (const auto& table :
        {pci_checks(), pci_window_checks(), region_checks(), common_checks(), vector_checks(),
         feature_checks(), status_checks(), address_checks(), chain_checks(), used_checks(),
-        blk_config_checks(), blk_checks(), blk_write_checks(), confinement_checks()}) {
+        event_checks(), indirect_checks(), queue_reset_checks(), blk_config_checks(), blk_checks(),
+        blk_write_checks(), confinement_checks()}) {
     for (const Check& check : table)
       all.push_back(&check);
   }

@@ -30,10 +30,11 @@ Result<Finding> vector_reads_as(CheckContext& ctx, std::uint16_t vector, std::ui
 }
 
 Result<Finding> check_vectors_map(CheckContext& ctx) {
-  if (!ctx.capabilities().msix) return no_msix();
-  const std::uint16_t count = ctx.capabilities().msix->vectors;
+  const auto& msix = ctx.capabilities().msix;
+  if (!msix) return no_msix();
+  const std::uint16_t count = msix->vectors;
   for (const std::uint16_t vector : {std::uint16_t{0}, static_cast<std::uint16_t>(count - 1)}) {
-    const Finding finding = TRY(vector_reads_as(ctx, vector, vector));
+    Finding finding = TRY(vector_reads_as(ctx, vector, vector));
     if (finding.verdict != Verdict::kPass) return finding;
   }
   return passed();
@@ -46,10 +47,10 @@ Result<Finding> check_vectors_unmap(CheckContext& ctx) {
 }
 
 Result<Finding> check_vectors_out_of_range(CheckContext& ctx) {
-  if (!ctx.capabilities().msix) return no_msix();
-  for (const std::uint16_t vector :
-       {ctx.capabilities().msix->vectors, std::uint16_t{0x7fff}, std::uint16_t{0xfffe}}) {
-    const Finding finding = TRY(vector_reads_as(ctx, vector, spec::VIRTIO_MSI_NO_VECTOR));
+  const auto& msix = ctx.capabilities().msix;
+  if (!msix) return no_msix();
+  for (const std::uint16_t vector : {msix->vectors, std::uint16_t{0x7fff}, std::uint16_t{0xfffe}}) {
+    Finding finding = TRY(vector_reads_as(ctx, vector, spec::VIRTIO_MSI_NO_VECTOR));
     if (finding.verdict != Verdict::kPass) return finding;
   }
   return passed();
@@ -100,10 +101,12 @@ class MsixOff {
   }
 
   Result<void> apply() {
-    if (!ctx_.capabilities().msix) return {};
+    const auto& msix = ctx_.capabilities().msix;
+    if (!msix) return {};
     constexpr std::size_t kControl = offsetof(spec::PciMsixCap, message_control);
-    place_ = static_cast<std::uint16_t>(ctx_.capabilities().msix->capability + kControl);
-    TRY(ctx_.transport().read_config(place_, std::as_writable_bytes(std::span(&before_, 1))));
+    const auto place = static_cast<std::uint16_t>(msix->capability + kControl);
+    TRY(ctx_.transport().read_config(place, std::as_writable_bytes(std::span(&before_, 1))));
+    place_ = place;
     return put(Le16(static_cast<std::uint16_t>(before_.get() & ~spec::PCI_MSIX_FLAGS_ENABLE)));
   }
 
