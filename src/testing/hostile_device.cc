@@ -220,6 +220,9 @@ void HostileDevice::scribble_on_free_memory() {
   for (const HostileRing::Request& request : ring().open()) {
     for (const airlock_descriptor& buffer : request.buffers)
       keep(offset_of(buffer.address), buffer.length);
+    if (request.table.empty()) continue;
+    const auto* const start = request.table.in_place().data();
+    keep(static_cast<std::uint64_t>(start - region.in_place().data()), request.table.size());
   }
   for (std::uint64_t offset = 0; offset < region.size(); offset++) {
     if (!used[offset])
@@ -246,17 +249,15 @@ HostileRing::Place HostileDevice::place() {
   const auto offset = [this](window::DriverAddress address) {
     return window::RegionOffset{offset_of(std::to_underlying(address))};
   };
-  return {
-    .region = device_.window.region(), .size = MUST(ring::QueueSize::from(setup.size))
-    ,
-        .areas = {.descriptors = offset(setup.descriptor_area),
-                  .driver = offset(setup.driver_area),
-                  .device = offset(setup.device_area)},
-        .publisher = {
-          .mode = device_.window.mode(),
-          .region = device_.window.region_bus_base()
-        }
-  };
+  const auto features = ring::Features::from(device_.device().negotiated().features);
+  const ring::QueueSize size = MUST(ring::QueueSize::from(setup.size, features.format));
+  return {.region = device_.window.region(),
+          .size = size,
+          .areas = {.descriptors = offset(setup.descriptor_area),
+                    .driver = offset(setup.driver_area),
+                    .device = offset(setup.device_area)},
+          .publisher = {.mode = device_.window.mode(), .region = device_.window.region_bus_base()},
+          .features = features};
 }
 
 std::uint64_t HostileDevice::offset_of(std::uint64_t address) const {

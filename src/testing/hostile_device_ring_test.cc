@@ -199,7 +199,7 @@ constexpr LieEnd kPackedEnds[] = {
     {"UsedGoesBack", std::nullopt},
     // HD-6, HD-7: NEXT means nothing in a used descriptor.
     {"TableFlipsNext", std::nullopt},
-    // HD-3, HD-6: without WRITE nothing was written.
+    // HD-3, HD-6: without WRITE the length is reserved, and taken only where it could be true.
     {"TableFlipsWrite", std::nullopt},
     // HD-6, HD-8: INDIRECT means nothing in a used descriptor.
     {"TableFlipsIndirect", std::nullopt},
