@@ -4,8 +4,8 @@
 // breaks. Method: a raw driver tells each lie, beside its honest twin, in both address modes.
 #include "ring/split_device_queue.h"
 
-#include "ring/split_device_fixture.h"
 #include "spec/virtio_ring.h"
+#include "testing/split_device_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -14,7 +14,7 @@ using spec::VIRTQ_DESC_F_INDIRECT;
 using spec::VIRTQ_DESC_F_NEXT;
 using testing::ChainBuilder;
 
-class SplitDeviceQueueTest : public SplitDeviceFixture {
+class SplitDeviceQueueTest : public testing::SplitDeviceFixture {
  protected:
   Errc refused(const QueueAreas& areas) {
     QueueConfig config = driver_.config();

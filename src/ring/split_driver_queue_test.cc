@@ -3,10 +3,9 @@
 // Goal: no lie of a device makes the driver's queue hand out a wrong completion, lose a request or
 // free what is not its own. Method: a raw device tells each lie, beside its honest twin.
 #include "ring/split_driver_queue.h"
+#include "testing/split_driver_fixture.h"
 
 #include <set>
-
-#include "ring/split_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -15,7 +14,7 @@ using spec::VIRTQ_DESC_F_NEXT;
 using spec::VIRTQ_DESC_F_WRITE;
 using window::RegionOffset;
 
-class SplitDriverQueueTest : public SplitDriverFixture {};
+class SplitDriverQueueTest : public testing::SplitDriverFixture {};
 
 INSTANTIATE_TEST_SUITE_P(Modes, SplitDriverQueueTest, testing::address_modes(), testing::mode_name);
 

@@ -3,9 +3,9 @@
 // Goal: with VIRTIO_F_EVENT_IDX each side tells the other of exactly what it asked to hear of, and
 // asks again in time. Method: the peer's index before, at and behind each event, and any other
 // value; in both address modes. VIRTIO 1.3, 2.7.7, 2.7.10; HD-21.
-#include "ring/split_device_fixture.h"
-#include "ring/split_driver_fixture.h"
 #include "spec/virtio_ring.h"
+#include "testing/split_device_fixture.h"
+#include "testing/split_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -14,7 +14,7 @@ using testing::ChainBuilder;
 
 // --- device -----------------------------------------------------------------------------------
 
-class SplitDeviceEventIdx : public SplitDeviceFixture {
+class SplitDeviceEventIdx : public testing::SplitDeviceFixture {
  protected:
   SplitDeviceEventIdx() : SplitDeviceFixture({.event_idx = true}) {}
 
@@ -138,7 +138,7 @@ TEST_P(SplitDeviceEventIdx, LeavesTheEventAloneOnceBroken) {
 
 // --- driver -----------------------------------------------------------------------------------
 
-class SplitDriverEventIdx : public SplitDriverFixture {
+class SplitDriverEventIdx : public testing::SplitDriverFixture {
  protected:
   SplitDriverEventIdx() : SplitDriverFixture({.event_idx = true}) {}
 

@@ -5,9 +5,9 @@
 // and each lie beside its honest twin, in both address modes. VIRTIO 1.3, 2.7.5, 2.7.9.
 #include <algorithm>
 
-#include "ring/split_device_fixture.h"
-#include "ring/split_driver_fixture.h"
 #include "spec/virtio_ring.h"
+#include "testing/split_device_fixture.h"
+#include "testing/split_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -17,7 +17,7 @@ using testing::ChainBuilder;
 
 // --- device -----------------------------------------------------------------------------------
 
-class SplitDeviceInOrder : public SplitDeviceFixture {
+class SplitDeviceInOrder : public testing::SplitDeviceFixture {
  protected:
   SplitDeviceInOrder() : SplitDeviceFixture({.in_order = true}) {}
 
@@ -145,7 +145,7 @@ TEST_P(SplitDeviceInOrder, KeepsTheOrderWhateverEndsFirst) {
 
 // --- driver -----------------------------------------------------------------------------------
 
-class SplitDriverInOrder : public SplitDriverFixture {
+class SplitDriverInOrder : public testing::SplitDriverFixture {
  protected:
   SplitDriverInOrder() : SplitDriverFixture({.in_order = true}) {}
 

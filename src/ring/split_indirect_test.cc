@@ -5,9 +5,9 @@
 // twin, in both address modes. VIRTIO 1.3, 2.7.5.3.
 #include <set>
 
-#include "ring/split_device_fixture.h"
-#include "ring/split_driver_fixture.h"
 #include "spec/virtio_ring.h"
+#include "testing/split_device_fixture.h"
+#include "testing/split_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -20,7 +20,7 @@ using testing::ChainBuilder;
 
 // --- device -----------------------------------------------------------------------------------
 
-class SplitDeviceIndirect : public SplitDeviceFixture {
+class SplitDeviceIndirect : public testing::SplitDeviceFixture {
  protected:
   SplitDeviceIndirect() : SplitDeviceFixture({.indirect = true}) {}
 
@@ -202,7 +202,7 @@ TEST_P(SplitDeviceIndirect, AChainInFlightIgnoresItsTable) {
 
 // --- driver -----------------------------------------------------------------------------------
 
-class SplitDriverIndirect : public SplitDriverFixture {
+class SplitDriverIndirect : public testing::SplitDriverFixture {
  protected:
   SplitDriverIndirect() : SplitDriverFixture({.indirect = true}) {}
 

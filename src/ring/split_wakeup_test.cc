@@ -172,9 +172,10 @@ class Exchange {
       const auto work = [&] { return side == Turns::kDriver ? drive() : serve(); };
       const std::uint32_t& done = side == Turns::kDriver ? completed_ : served_;
       if (scope_.asking != Asking::kOnce) ask(side, false);
+      // The loop of a side; one that asked once goes to sleep as soon as it found nothing.
       while (done < scope_.requests) {
-        if (work()) continue;
-        if (!rest(side, work)) break;
+        if (work() && (scope_.asking != Asking::kOnce || may_submit(side))) continue;
+        if (done < scope_.requests && !rest(side, work)) break;
       }
     }
     turns_.end(side);
@@ -198,8 +199,11 @@ class Exchange {
     }
   }
 
+  [[nodiscard]] bool may_submit(Turns::Side side) const {
+    return side == Turns::kDriver && submitted_ < scope_.requests && driver_.free_slots() > 0;
+  }
   bool drive() {
-    while (submitted_ < scope_.requests && driver_.free_slots() > 0) {
+    while (may_submit(Turns::kDriver)) {
       MUST(driver_.submit(std::array{Buffer{.offset = window::RegionOffset{8192}, .length = 8}}, {},
                           submitted_++));
       if (driver_.publish()) tell(Turns::kDevice);

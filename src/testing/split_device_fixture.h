@@ -7,7 +7,7 @@
 #include "testing/address_modes.h"
 #include "testing/chain_builder.h"
 
-namespace airlock::ring {
+namespace airlock::testing {
 
 /// A device's queue and a raw driver that may lie to it, in either address mode.
 class SplitDeviceFixture : public ::testing::TestWithParam<window::AddressMode> {
@@ -15,15 +15,15 @@ class SplitDeviceFixture : public ::testing::TestWithParam<window::AddressMode> 
   static constexpr std::uint32_t kSlots = 8;
   static constexpr std::uint16_t kQueue = 3;
 
-  explicit SplitDeviceFixture(const Features& features = {}) : features_(features) {}
+  explicit SplitDeviceFixture(const ring::Features& features = {}) : features_(features) {}
 
   // An address that a driver may not use, in either mode.
   [[nodiscard]] std::uint64_t outside() const {
     return driver_.address(window::RegionOffset{region_.bytes().size()});
   }
-  SplitDeviceQueue make() {
+  ring::SplitDeviceQueue make() {
     driver_.config().features = features_;
-    return MUST(SplitDeviceQueue::create(driver_.config(), region_.window()));
+    return MUST(ring::SplitDeviceQueue::create(driver_.config(), region_.window()));
   }
   // What the next pop() says, which must break the queue for good.
   Error broken_by_pop() {
@@ -40,8 +40,8 @@ class SplitDeviceFixture : public ::testing::TestWithParam<window::AddressMode> 
   }
   Errc code_of_pop() { return broken_by_pop().code; }
   // The head of the chain that must be there.
-  Head popped() {
-    const std::optional<Head> head = MUST(queue_.pop(chain_));
+  ring::Head popped() {
+    const std::optional<ring::Head> head = MUST(queue_.pop(chain_));
     CHECK(head.has_value());
     return chain_.head();
   }
@@ -49,12 +49,12 @@ class SplitDeviceFixture : public ::testing::TestWithParam<window::AddressMode> 
     return {.address = driver_.address(buffer_), .length = 16, .flags = flags, .next = next};
   }
 
-  Features features_;
-  testing::TestRegion region_{{.mode = GetParam()}};
-  testing::FakeDriver driver_{region_, kSlots, kQueue};
+  ring::Features features_;
+  TestRegion region_{{.mode = GetParam()}};
+  FakeDriver driver_{region_, kSlots, kQueue};
   window::RegionOffset buffer_ = region_.allocate(4096);
-  SplitDeviceQueue queue_ = make();
-  Chain chain_{kSlots};
+  ring::SplitDeviceQueue queue_ = make();
+  ring::Chain chain_{kSlots};
 };
 
-}  // namespace airlock::ring
+}  // namespace airlock::testing

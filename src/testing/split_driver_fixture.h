@@ -11,7 +11,7 @@
 #include "testing/fake_device.h"
 #include "testing/test_region.h"
 
-namespace airlock::ring {
+namespace airlock::testing {
 
 /// A driver's queue and a raw device that may lie to it, in either address mode.
 class SplitDriverFixture : public ::testing::TestWithParam<window::AddressMode> {
@@ -20,9 +20,9 @@ class SplitDriverFixture : public ::testing::TestWithParam<window::AddressMode> 
   static constexpr std::uint16_t kQueue = 3;
   static constexpr std::uint16_t kTableEntries = 4;
 
-  explicit SplitDriverFixture(const Features& features = {}) : features_(features) {}
+  explicit SplitDriverFixture(const ring::Features& features = {}) : features_(features) {}
 
-  [[nodiscard]] DriverQueueConfig config() const {
+  [[nodiscard]] ring::DriverQueueConfig config() const {
     return {.queue = kQueue,
             .size = size_,
             .areas = areas_,
@@ -30,28 +30,28 @@ class SplitDriverFixture : public ::testing::TestWithParam<window::AddressMode> 
             .features = features_,
             .tables = {.start = tables_, .entries = kTableEntries}};
   }
-  [[nodiscard]] Buffer buffer(std::uint32_t length, std::uint64_t at = 0) const {
+  [[nodiscard]] ring::Buffer buffer(std::uint32_t length, std::uint64_t at = 0) const {
     return {.offset = window::RegionOffset{std::to_underlying(data_) + at}, .length = length};
   }
   // A published request with 16 bytes to read and 16 to write.
   std::uint16_t request(std::uint64_t cookie = 1) {
-    const Token token = submit(cookie);
+    const ring::Token token = submit(cookie);
     EXPECT_TRUE(queue_.publish() || features_.event_idx);
     return std::to_underlying(token);
   }
-  Token submit(std::uint64_t cookie = 1) {
+  ring::Token submit(std::uint64_t cookie = 1) {
     return MUST(queue_.submit(std::array{buffer(16)}, std::array{buffer(16, 16)}, cookie));
   }
   // The completion that must be there.
-  Completion completed() {
-    const std::optional<Completion> done = MUST(queue_.poll());
+  ring::Completion completed() {
+    const std::optional<ring::Completion> done = MUST(queue_.poll());
     CHECK(done.has_value());
-    return done.value_or(Completion{});
+    return done.value_or(ring::Completion{});
   }
-  Outstanding taken() {
-    const std::optional<Outstanding> one = queue_.take_outstanding();
+  ring::Outstanding taken() {
+    const std::optional<ring::Outstanding> one = queue_.take_outstanding();
     CHECK(one.has_value());
-    return one.value_or(Outstanding{});
+    return one.value_or(ring::Outstanding{});
   }
   // Everything of the queue that the device sees.
   [[nodiscard]] std::vector<std::byte> shared() const {
@@ -83,16 +83,16 @@ class SplitDriverFixture : public ::testing::TestWithParam<window::AddressMode> 
     return {.code = code, .queue = kQueue, .detail = detail};
   }
 
-  Features features_;
-  testing::TestRegion region_{{.mode = GetParam()}};
-  QueueSize size_ = MUST(QueueSize::from(kSlots));
-  Layout layout_{size_};
-  AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
-  std::uint64_t table_bytes_ = IndirectTables::bytes(size_, kTableEntries);
-  window::RegionOffset tables_ = region_.allocate(table_bytes_, IndirectTables::kAlignment);
+  ring::Features features_;
+  TestRegion region_{{.mode = GetParam()}};
+  ring::QueueSize size_ = MUST(ring::QueueSize::from(kSlots));
+  ring::Layout layout_{size_};
+  ring::AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
+  std::uint64_t table_bytes_ = ring::IndirectTables::bytes(size_, kTableEntries);
+  window::RegionOffset tables_ = region_.allocate(table_bytes_, ring::IndirectTables::kAlignment);
   window::RegionOffset data_ = region_.allocate(65536);
-  SplitDriverQueue queue_ = MUST(SplitDriverQueue::create(config(), region_.bytes()));
-  testing::FakeDevice device_{region_.bytes(), size_, areas_};
+  ring::SplitDriverQueue queue_ = MUST(ring::SplitDriverQueue::create(config(), region_.bytes()));
+  FakeDevice device_{region_.bytes(), size_, areas_};
 };
 
-}  // namespace airlock::ring
+}  // namespace airlock::testing
