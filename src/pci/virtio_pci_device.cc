@@ -206,7 +206,7 @@ void VirtioPciDevice::negotiate() {
   if (judged && !model_.accepts(accepted)) judged = refused(Refusal::kByModel);
   if (!judged) {
     ++refusals_;
-    if (log_limit_.allow()) {
+    if (log_limit_->allow()) {
       log(LogLevel::kWarning, "{}: {}", name_,
           describe_refusal(judged.error(), accepted, common_.offered(), negotiation_));
     }
@@ -326,7 +326,7 @@ void VirtioPciDevice::violate(const Error& error, const char* what) {
   const std::uint8_t before = status_.fetch_or(spec::VIRTIO_CONFIG_S_NEEDS_RESET);
   // The first says it all; what follows until the reset follows from it.
   if ((before & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0) return;
-  if (log_limit_.allow()) {
+  if (log_limit_->allow()) {
     log(LogLevel::kWarning, "{}: {}", name_,
         describe_violation(
             error, what,

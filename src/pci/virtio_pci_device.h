@@ -49,6 +49,9 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
     // in the log; empty: from the device type
     // NOLINTNEXTLINE(readability-redundant-member-init): lets initializers leave it out
     std::string name{};
+    /// For lines that a driver can cause. Not null; devices that follow one another for one purpose
+    /// share it, or a new client would be a way to fill the log.
+    std::shared_ptr<LogLimit> log_limit = std::make_shared<LogLimit>();
   };
 
   /// The memory in `window` is the region: its size must be a power of two of at least a page,
@@ -142,7 +145,7 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
 
   std::atomic<std::uint64_t> violations_{0};
   std::atomic<std::uint64_t> refusals_{0};
-  LogLimit log_limit_;
+  std::shared_ptr<LogLimit> log_limit_;
 };
 
 }  // namespace airlock::pci

@@ -108,6 +108,7 @@ struct VirtioPciDevice::Parts {
   std::uint8_t region_shm_id = 0;
   std::string name;
   std::vector<std::uint16_t> queue_sizes;
+  std::shared_ptr<LogLimit> log_limit;
 };
 
 Result<std::unique_ptr<VirtioPciDevice>> VirtioPciDevice::create(const Options& options,
@@ -127,7 +128,8 @@ Result<std::unique_ptr<VirtioPciDevice>> VirtioPciDevice::create(const Options& 
               .vectors = options.vectors != 0 ? options.vectors : one_each,
               .region_shm_id = options.region_shm_id,
               .name = options.name.empty() ? name_of(model.device_type()) : options.name,
-              .queue_sizes = std::move(sizes)};
+              .queue_sizes = std::move(sizes),
+              .log_limit = options.log_limit};
   std::unique_ptr<VirtioPciDevice> device(new VirtioPciDevice(std::move(parts), model, window));
   TRY(device->build_config());
   return device;
@@ -147,7 +149,8 @@ VirtioPciDevice::VirtioPciDevice(Parts parts, VirtioModel& model, window::Window
                .length = common_length(parts.negotiation),
                .dmb_shm_id = parts.region_shm_id,
                .queue_sizes = std::move(parts.queue_sizes)},
-              *this) {
+              *this),
+      log_limit_(std::move(parts.log_limit)) {
   window_.configure(window::AddressMode::kBus, window::Reach::kNothing);
   follow_region_bar();
 }

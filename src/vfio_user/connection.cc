@@ -24,7 +24,8 @@ Connection::Connection(asio::io_context& context, Handler& handler, const Sessio
       socket_(context),
       session_(handler, options, [this] { on_settled(); }),
       reader_(session_.limits()),
-      events_(std::move(events)) {}
+      events_(std::move(events)),
+      log_limit_(options.log_limit) {}
 
 Result<std::shared_ptr<Connection>> Connection::create(asio::io_context& context, Handler& handler,
                                                        const Session::Options& options, Fd socket,
@@ -52,10 +53,11 @@ void Connection::abandon() {
 
 void Connection::close(const Error& why) {
   if (closed_) return;
-  if (why.code == Errc::kPeerClosed) {
-    log(LogLevel::kInfo, "vfio-user: the client left");
-  } else {
-    log(LogLevel::kWarning, "vfio-user: client dropped: {}", describe(why));
+  const bool left = why.code == Errc::kPeerClosed;
+  const LogLevel level = left ? LogLevel::kInfo : LogLevel::kWarning;
+  if (log_enabled(level) && log_limit_->allow()) {
+    log(level, "vfio-user: {}",
+        left ? "the client left" : fmt::format("client dropped: {}", describe(why)));
   }
   // Both may release the last reference elsewhere.
   const auto self = shared_from_this();

@@ -60,6 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   MessageReader reader_;
   SendQueue queue_;
   Events events_;
+  std::shared_ptr<LogLimit> log_limit_;
   bool reading_ = false;  // a wait for more bytes is under way
   bool writing_ = false;  // a wait for room is under way
   bool closed_ = false;

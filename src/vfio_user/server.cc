@@ -70,7 +70,6 @@ class Server::Impl : public std::enable_shared_from_this<Server::Impl> {
   std::shared_ptr<Connection> current_;
   std::shared_ptr<Connection> leaving_;
   Fd next_;  // a client to serve once leaving_ has left
-  LogLimit log_limit_;
   bool closed_ = false;
 };
 
@@ -148,7 +147,7 @@ void Server::Impl::take(Fd socket) {
     if (current_) current_->close({.code = Errc::kPeerClosed});
   }
   if (current_ || next_) {
-    if (log_limit_.allow()) {
+    if (options_.log_limit->allow()) {
       log(LogLevel::kWarning, "vfio-user: a second client was refused: there is one already");
     }
     return;
@@ -158,7 +157,9 @@ void Server::Impl::take(Fd socket) {
     return;
   }
   const auto served = serve(std::move(socket));
-  if (!served) log(LogLevel::kError, "vfio-user: client dropped: {}", describe(served.error()));
+  if (!served && options_.log_limit->allow()) {
+    log(LogLevel::kError, "vfio-user: client dropped: {}", describe(served.error()));
+  }
 }
 
 void Server::Impl::on_closed() {

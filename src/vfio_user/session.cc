@@ -446,7 +446,7 @@ void Session::send(const spec::VfioUserHeader& request, Answer answer) {
 }
 
 void Session::send_error(const spec::VfioUserHeader& request, const Error& error) {
-  if (log_enabled(LogLevel::kWarning) && log_limit_.allow()) {
+  if (log_enabled(LogLevel::kWarning) && options_.log_limit->allow()) {
     log(LogLevel::kWarning, "vfio-user: command {} refused: {}", request.command, describe(error));
   }
   // Nothing at all may answer a message that wants no reply: one would desynchronise the client.

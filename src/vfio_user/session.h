@@ -24,6 +24,9 @@ class Session {
   struct Options {
     std::uint32_t max_data_xfer_size = 1U << 20U;  // bytes in one access
     std::uint32_t max_msg_fds = 8;                 // in one message
+    /// For lines that a client can cause. Not null; whoever serves clients one after another gives
+    /// all of them the same, or coming back would be a way to fill the log.
+    std::shared_ptr<LogLimit> log_limit = std::make_shared<LogLimit>();
   };
 
   /// `handler` outlives the session. `settled` is called when a Reply is given after handle() has
@@ -97,7 +100,6 @@ class Session {
   bool negotiated_ = false;
   bool handling_ = false;
   bool closed_ = false;
-  LogLimit log_limit_;
 };
 
 }  // namespace airlock::vfio_user
