@@ -27,6 +27,7 @@ using testing::ScriptedTask;
 using testing::wait_until;
 using Cfg = spec::VirtioPciCommonCfg;
 
+constexpr std::uint8_t kBegun = spec::VIRTIO_CONFIG_S_ACKNOWLEDGE | spec::VIRTIO_CONFIG_S_DRIVER;
 constexpr std::uint64_t kFeatures =
     spec::feature(spec::VIRTIO_F_VERSION_1) | spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM) |
     spec::feature(spec::VIRTIO_F_DMB) | spec::feature(spec::VIRTIO_F_RING_RESET);
@@ -62,17 +63,17 @@ class DeviceQueueResetTest : public ::testing::Test {
   }
   void set_status(std::uint8_t status) { put<std::uint8_t>(offsetof(Cfg, device_status), status); }
   void start() {
-    for (const std::uint8_t status : {0x1, 0x3})
-      set_status(status);
+    set_status(spec::VIRTIO_CONFIG_S_ACKNOWLEDGE);
+    set_status(kBegun);
     for (std::uint32_t word = 0; word < 2; ++word) {
       put<std::uint32_t>(offsetof(Cfg, driver_feature_select), word);
       put<std::uint32_t>(offsetof(Cfg, driver_feature),
                          static_cast<std::uint32_t>(kFeatures >> (32 * word)));
     }
-    set_status(0xb);
+    set_status(kBegun | spec::VIRTIO_CONFIG_S_FEATURES_OK);
     ASSERT_TRUE(enable(0));
     ASSERT_TRUE(enable(1));
-    set_status(0xf);
+    set_status(kBegun | spec::VIRTIO_CONFIG_S_FEATURES_OK | spec::VIRTIO_CONFIG_S_DRIVER_OK);
     ASSERT_TRUE(pci_->running());
   }
   bool enable(std::uint16_t queue) {

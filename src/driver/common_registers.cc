@@ -109,7 +109,8 @@ Result<void> CommonRegisters::write_queue_reset() {
 }
 
 bool CommonRegisters::has_queue_reset() const {
-  return place_.length >= offsetof(Cfg, queue_reset) + sizeof(Le16);
+  constexpr std::uint64_t kEnd = offsetof(Cfg, queue_reset) + sizeof(Le16);
+  return place_.length >= kEnd;
 }
 
 bool CommonRegisters::has_dmb_shm_id() const {
