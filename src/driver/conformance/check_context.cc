@@ -321,7 +321,7 @@ Result<bool> CheckContext::wait_config_signal() {
   return true;
 }
 
-void CheckContext::watch() {
+void CheckContext::watch() const {
   (void)wait_readable({}, Deadline::after(options_.quiet));
 }
 

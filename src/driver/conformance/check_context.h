@@ -135,7 +135,7 @@ class CheckContext {
   /// Whether the device signals a change of configuration, by vector 0, or in ISR without vectors.
   Result<bool> wait_config_signal();
   /// Waits Options::quiet, in which nothing is expected.
-  void watch();
+  void watch() const;
 
  private:
   CheckContext(PciTransport& transport, const Options& options)
