@@ -103,13 +103,14 @@ const HostileCase kLifecycle[] = {
      [](HostileDriver& d) {
        leave_in_flight(d);
        d.set_status(0);
-       for (unsigned round = 0; round < 50; ++round) {
+       // Few: while a reset message waits nobody reads, and the socket's buffer is all the room.
+       for (unsigned round = 0; round < 10; ++round) {
          d.set_status(static_cast<std::uint8_t>(round));
          d.enable_queue(0);
          d.describe_queue(1, {.size = 4, .vector = 9, .descriptors = round});
          d.notify(0);
          d.post(spec::VFIO_USER_DEVICE_RESET, {});
-         if (round == 25) d.target().gate().open();
+         if (round == 5) d.target().gate().open();
        }
        EXPECT_TRUE(eventually([&d] { return d.status() == 0; }));
      }},
@@ -253,7 +254,7 @@ const HostileCase kLifecycle[] = {
          while (!stop.stop_requested())
            d.peer().send(whole);
        });
-       for (std::uint32_t round = 0; round < kRounds; ++round) {
+       for (std::uint32_t round = 0; round < kRounds / 4; ++round) {
          d.submit(0, {d.status_byte()});
          d.start();
        }

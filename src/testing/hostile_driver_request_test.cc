@@ -302,7 +302,7 @@ class Rewriter {
   std::jthread thread_;
 };
 
-constexpr std::uint32_t kDoubleFetchRounds = 2000 / kRoundsDivisor;
+constexpr std::uint32_t kDoubleFetchRounds = 1000 / kRoundsDivisor;
 
 /// Requests while `rewrite` is at work; what it does to one may break the queue, which is then
 /// reset. Each is answered with a status that there is, or with DEVICE_NEEDS_RESET.

@@ -233,10 +233,6 @@ AIRLOCK_HOSTILE_CLASS(AddressAndLength, kAddressAndLength);
 
 // --- 4: indirect tables, where they were agreed upon and where not [CVE-2020-10723] ---
 
-constexpr AttackTarget::Options kOffersIndirect{.ring_features =
-                                                    spec::feature(spec::VIRTIO_F_INDIRECT_DESC)};
-constexpr HostileManner kAcceptsIndirect{.accept = spec::feature(spec::VIRTIO_F_INDIRECT_DESC)};
-
 void table_of(HostileDriver& d, std::uint32_t bytes) {
   airlock_descriptor named = d.table(read_chain(d));
   named.length = bytes;
@@ -257,94 +253,94 @@ airlock_descriptor with(airlock_descriptor descriptor, std::uint16_t flags, std:
   return descriptor;
 }
 
-std::vector<HostileCase> indirect_cases(const std::string& prefix, End end,
-                                        const HostileManner& manner) {
-  const auto named = [&](const char* name, End its_end, void (*attack)(HostileDriver&)) {
-    return HostileCase{.name = prefix + name,
-                       .end = end == End::kBroken ? End::kBroken : its_end,
-                       .attack = attack,
-                       .target = kOffersIndirect,
-                       .manner = manner};
-  };
-  return {
-      named("Honest", End::kOk, [](HostileDriver& d) { d.submit(0, {d.table(read_chain(d))}); }),
-      named("WithWriteSet", End::kOk,  // 2.7.5.3.2: the flag is ignored there
-            [](HostileDriver& d) {
-              airlock_descriptor table = d.table(read_chain(d));
-              table.flags |= kWrite;
-              d.submit(0, {table});
-            }),
-      named("AfterAHeader", End::kOk,
-            [](HostileDriver& d) {
-              const auto chain = read_chain(d);
-              d.submit(0, {chain[0], d.table({chain[1], chain[2]})});
-            }),
-      named("WithNext", End::kBroken,
-            [](HostileDriver& d) { d.submit(0, {d.table(read_chain(d)), d.status_byte()}); }),
-      named("LengthZero", End::kBroken, [](HostileDriver& d) { table_of(d, 0); }),
-      named("LengthOne", End::kBroken, [](HostileDriver& d) { table_of(d, 1); }),
-      named("LengthNotAMultipleOf16", End::kBroken, [](HostileDriver& d) { table_of(d, 47); }),
-      named("LengthOfMoreThanTheQueue", End::kBroken,
-            [](HostileDriver& d) { table_of(d, (kSize + 1) * 16); }),
-      named("LengthHuge", End::kBroken, [](HostileDriver& d) { table_of(d, 0xffff'fff0); }),
-      named("LengthShorterThanItsChain", End::kBroken, [](HostileDriver& d) { table_of(d, 32); }),
-      named("Nested", End::kBroken,
-            [](HostileDriver& d) {
-              table_with(d, 1, with(d.readable(HostileDriver::kTable, 48), kIndirect, 0));
-            }),
-      named("NestedWithNext", End::kBroken,
-            [](HostileDriver& d) {
-              table_with(d, 0, with(d.readable(HostileDriver::kTable, 48), kIndirect | kNext, 1));
-            }),
-      named("LoopInTheTable", End::kBroken,
-            [](HostileDriver& d) {
-              table_with(d, 1, with(d.writable(kData, 16), kNext | kWrite, 1));
-            }),
-      named("NextEqualsTheEntries", End::kBroken,
-            [](HostileDriver& d) {
-              table_with(d, 1, with(d.writable(kData, 16), kNext | kWrite, 3));
-            }),
-      named("NextIsInTheRingOnly", End::kBroken,
-            [](HostileDriver& d) {
-              table_with(d, 1, with(d.writable(kData, 16), kNext | kWrite, kSize - 1));
-            }),
-      named("ReadableAfterWritable", End::kBroken,
-            [](HostileDriver& d) { table_with(d, 2, with(d.readable(kData, 16), 0, 0)); }),
-      named("EntryOutside", End::kBroken,
-            [](HostileDriver& d) {
-              airlock_descriptor lie = with(d.writable(kData, kSector), kNext | kWrite, 2);
-              lie.address = kEnd;
-              table_with(d, 1, lie);
-            }),
-      named("TableOutside", End::kBroken,
-            [](HostileDriver& d) {
-              airlock_descriptor table = d.table(read_chain(d));
-              table.address = kEnd - 16;
-              d.submit(0, {table});
-            }),
-      named("TableWraps", End::kBroken,
-            [](HostileDriver& d) {
-              airlock_descriptor table = d.table(read_chain(d));
-              table.address = ~std::uint64_t{0} - 15;
-              d.submit(0, {table});
-            }),
-      named("TwoTables", End::kBroken,
-            [](HostileDriver& d) {
-              const airlock_descriptor table = d.table(read_chain(d));
-              d.submit(0, {table, table});
-            }),
-      named("TableIsTheRing", End::kBroken,  // entry 0 of it is itself: nested
-            [](HostileDriver& d) {
-              airlock_descriptor table = d.table(read_chain(d));
-              table.address = d.queue_registers(0).descriptors;
-              d.submit(0, {table});
-            }),
-  };
+/// With how they end where the feature was agreed upon.
+const HostileCase kIndirectCases[] = {
+    {"Honest", End::kOk, [](HostileDriver& d) { d.submit(0, {d.table(read_chain(d))}); }},
+    {"WithWriteSet", End::kOk,  // 2.7.5.3.2: the flag is ignored there
+     [](HostileDriver& d) {
+       airlock_descriptor table = d.table(read_chain(d));
+       table.flags |= kWrite;
+       d.submit(0, {table});
+     }},
+    {"AfterAHeader", End::kOk,
+     [](HostileDriver& d) {
+       const auto chain = read_chain(d);
+       d.submit(0, {chain[0], d.table({chain[1], chain[2]})});
+     }},
+    {"WithNext", End::kBroken,
+     [](HostileDriver& d) { d.submit(0, {d.table(read_chain(d)), d.status_byte()}); }},
+    {"LengthZero", End::kBroken, [](HostileDriver& d) { table_of(d, 0); }},
+    {"LengthOne", End::kBroken, [](HostileDriver& d) { table_of(d, 1); }},
+    {"LengthNotAMultipleOf16", End::kBroken, [](HostileDriver& d) { table_of(d, 47); }},
+    {"LengthOfMoreThanTheQueue", End::kBroken,
+     [](HostileDriver& d) { table_of(d, (kSize + 1) * 16); }},
+    {"LengthHuge", End::kBroken, [](HostileDriver& d) { table_of(d, 0xffff'fff0); }},
+    {"LengthShorterThanItsChain", End::kBroken, [](HostileDriver& d) { table_of(d, 32); }},
+    {"Nested", End::kBroken,
+     [](HostileDriver& d) {
+       table_with(d, 1, with(d.readable(HostileDriver::kTable, 48), kIndirect, 0));
+     }},
+    {"NestedWithNext", End::kBroken,
+     [](HostileDriver& d) {
+       table_with(d, 0, with(d.readable(HostileDriver::kTable, 48), kIndirect | kNext, 1));
+     }},
+    {"LoopInTheTable", End::kBroken,
+     [](HostileDriver& d) { table_with(d, 1, with(d.writable(kData, 16), kNext | kWrite, 1)); }},
+    {"NextEqualsTheEntries", End::kBroken,
+     [](HostileDriver& d) { table_with(d, 1, with(d.writable(kData, 16), kNext | kWrite, 3)); }},
+    {"NextIsInTheRingOnly", End::kBroken,
+     [](HostileDriver& d) {
+       table_with(d, 1, with(d.writable(kData, 16), kNext | kWrite, kSize - 1));
+     }},
+    {"ReadableAfterWritable", End::kBroken,
+     [](HostileDriver& d) { table_with(d, 2, with(d.readable(kData, 16), 0, 0)); }},
+    {"EntryOutside", End::kBroken,
+     [](HostileDriver& d) {
+       airlock_descriptor lie = with(d.writable(kData, kSector), kNext | kWrite, 2);
+       lie.address = kEnd;
+       table_with(d, 1, lie);
+     }},
+    {"TableOutside", End::kBroken,
+     [](HostileDriver& d) {
+       airlock_descriptor table = d.table(read_chain(d));
+       table.address = kEnd - 16;
+       d.submit(0, {table});
+     }},
+    {"TableWraps", End::kBroken,
+     [](HostileDriver& d) {
+       airlock_descriptor table = d.table(read_chain(d));
+       table.address = ~std::uint64_t{0} - 15;
+       d.submit(0, {table});
+     }},
+    {"TwoTables", End::kBroken,
+     [](HostileDriver& d) {
+       const airlock_descriptor table = d.table(read_chain(d));
+       d.submit(0, {table, table});
+     }},
+    {"TableIsTheRing", End::kBroken,  // entry 0 of it is itself: nested
+     [](HostileDriver& d) {
+       airlock_descriptor table = d.table(read_chain(d));
+       table.address = d.queue_registers(0).descriptors;
+       d.submit(0, {table});
+     }},
+};
+
+std::vector<HostileCase> indirect_cases(bool negotiated) {
+  std::vector<HostileCase> cases(std::begin(kIndirectCases), std::end(kIndirectCases));
+  for (HostileCase& one : cases) {
+    one.target.ring_features = spec::feature(spec::VIRTIO_F_INDIRECT_DESC);
+    if (negotiated) {
+      one.manner.accept = spec::feature(spec::VIRTIO_F_INDIRECT_DESC);
+    } else {
+      one.end = End::kBroken;
+    }
+  }
+  return cases;
 }
 
 // INDIRECT without the feature is a flag that nobody knows. VIRTIO 1.3, 2.7.5.3.1.
-const auto kIndirectNotNegotiated = indirect_cases("Without", End::kBroken, {});
-const auto kIndirectNegotiated = indirect_cases("With", End::kOk, kAcceptsIndirect);
+const auto kIndirectNotNegotiated = indirect_cases(false);
+const auto kIndirectNegotiated = indirect_cases(true);
 AIRLOCK_HOSTILE_CLASS(IndirectNotNegotiated, kIndirectNotNegotiated);
 AIRLOCK_HOSTILE_CLASS(IndirectNegotiated, kIndirectNegotiated);
 
