@@ -202,7 +202,7 @@ def run_spin(check, log):
     output, status = run(["spin", *check.options, *broken, "-a", model], log, folder)
     if status != 0 or "Error" in output:
         raise Unusable(f"spin does not take the model: {output.strip()[:300]}")
-    compiler = ["gcc", "-O2", "-w", "-DSAFETY", f"-DMEMLIM={SPIN_MEMORY_MB}", "-o", "pan", "pan.c"]
+    compiler = ["gcc", "-O0", "-w", "-DSAFETY", f"-DMEMLIM={SPIN_MEMORY_MB}", "-o", "pan", "pan.c"]
     if run(compiler, log, folder)[1] != 0:
         raise Unusable("the verifier does not compile")
     return spin_outcome(*run(["./pan", f"-m{SPIN_DEPTH}"], log, folder))
