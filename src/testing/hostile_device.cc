@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -113,37 +114,40 @@ void show_status(HostileDevice& device, std::uint8_t status) {
 }
 
 constexpr DeviceLie kOpeningLies[] = {
-    {"ConfigChangesAfterALook", config_changes_after_a_look},
-    {"GenerationChangesForEver", generation_changes_for_ever},
-    {"OfferChanges", offer_changes},
-    {"InterruptsBeforeDriverOk", interrupts_at_each_register},
-    {"NeverResets", never_resets},
-    {"StatusIsGarbage", status_is_garbage},
-    {"CapabilitiesLoop", capabilities_loop},
-    {"RegionExceedsItsBar", region_exceeds_its_bar},
+    {.name = "ConfigChangesAfterALook", .tell = config_changes_after_a_look},
+    {.name = "GenerationChangesForEver", .tell = generation_changes_for_ever},
+    {.name = "OfferChanges", .tell = offer_changes},
+    {.name = "InterruptsBeforeDriverOk", .tell = interrupts_at_each_register},
+    {.name = "NeverResets", .tell = never_resets},
+    {.name = "StatusIsGarbage", .tell = status_is_garbage},
+    {.name = "CapabilitiesLoop", .tell = capabilities_loop},
+    {.name = "RegionExceedsItsBar", .tell = region_exceeds_its_bar},
 };
 
 constexpr DeviceLie kRunningLies[] = {
-    {"InterruptStorm", [](HostileDevice& device) { device.interrupt(1000); }},
-    {"StatusIsGarbage", [](HostileDevice& device) { show_status(device, 0x30); }},
-    {"StatusIsNeedsReset",
-     [](HostileDevice& device) { show_status(device, spec::VIRTIO_CONFIG_S_NEEDS_RESET); }},
-    {"StatusIsGone", [](HostileDevice& device) { show_status(device, 0xff); }},
-    {"RequestsScribbled", [](HostileDevice& device) { device.scribble_on_requests(); }},
-    {"FreeMemoryScribbled", [](HostileDevice& device) { device.scribble_on_free_memory(); }},
-    {"SuccessWithoutData", [](HostileDevice& device) { device.claim_success_in_reverse(); }},
+    {.name = "InterruptStorm", .tell = [](HostileDevice& device) { device.interrupt(1000); }},
+    {.name = "StatusIsGarbage", .tell = [](HostileDevice& device) { show_status(device, 0x30); }},
+    {.name = "StatusIsNeedsReset",
+     .tell = [](HostileDevice& device) { show_status(device, spec::VIRTIO_CONFIG_S_NEEDS_RESET); }},
+    {.name = "StatusIsGone", .tell = [](HostileDevice& device) { show_status(device, 0xff); }},
+    {.name = "RequestsScribbled",
+     .tell = [](HostileDevice& device) { device.scribble_on_requests(); }},
+    {.name = "FreeMemoryScribbled",
+     .tell = [](HostileDevice& device) { device.scribble_on_free_memory(); }},
+    {.name = "SuccessWithoutData",
+     .tell = [](HostileDevice& device) { device.claim_success_in_reverse(); }},
 };
 
 constexpr DeviceLie kResetLies[] = {
-    {"InterruptsAfterReset", interrupts_at_each_register},
-    {"NeverResets", never_resets},
-    {"StatusIsGarbage", status_is_garbage},
-    {"CapabilitiesLoop", capabilities_loop},
-    {"RegionShrinks", region_shrinks},
-    {"RegionMoves", region_moves},
-    {"OfferIsAnother", offer_is_another},
-    {"ConfigIsAnother", config_is_another},
-    {"GenerationChangesForEver", generation_changes_for_ever},
+    {.name = "InterruptsAfterReset", .tell = interrupts_at_each_register},
+    {.name = "NeverResets", .tell = never_resets},
+    {.name = "StatusIsGarbage", .tell = status_is_garbage},
+    {.name = "CapabilitiesLoop", .tell = capabilities_loop},
+    {.name = "RegionShrinks", .tell = region_shrinks},
+    {.name = "RegionMoves", .tell = region_moves},
+    {.name = "OfferIsAnother", .tell = offer_is_another},
+    {.name = "ConfigIsAnother", .tell = config_is_another},
+    {.name = "GenerationChangesForEver", .tell = generation_changes_for_ever},
 };
 
 }  // namespace
@@ -232,15 +236,15 @@ void HostileDevice::scribble_on_free_memory() {
 
 void HostileDevice::claim_success_in_reverse() {
   const std::deque<HostileRing::Request> all = ring().open();
-  for (auto request = all.rbegin(); request != all.rend(); ++request) {
+  for (const HostileRing::Request& request : std::views::reverse(all)) {
     std::uint64_t status = 0;  // the last byte that it may write
-    for (const airlock_descriptor& buffer : request->buffers) {
+    for (const airlock_descriptor& buffer : request.buffers) {
       if ((buffer.flags & AIRLOCK_DESC_WRITE) != 0) {
         status = offset_of(buffer.address) + buffer.length - 1;
       }
     }
     device_.window.region().store_relaxed<std::uint8_t>(status, spec::VIRTIO_BLK_S_OK);
-    ring().use(request->id, request->writable_bytes);
+    ring().use(request.id, request.writable_bytes);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <ranges>
 #include <utility>
 
 #include "ring/descriptor_bits.h"
@@ -156,53 +157,65 @@ void use_with(HostileRing& ring, std::uint32_t length) {
 constexpr std::uint64_t kNowhere = ~std::uint64_t{0} - 15;
 
 constexpr RingLie kRingLies[] = {
-    {"IdIsTheQueueSize", [](HostileRing& ring) { ring.use(ring.slots(), 0); }},
-    {"IdIsFfff", [](HostileRing& ring) { ring.use(0xffff, 0); }},
-    {"IdIsRepeated",
-     [](HostileRing& ring) {
-       const std::uint32_t id = ring.open().front().id;
-       ring.answer(1);
-       ring.use(id, 0);
-     }},
-    {"IdIsNotPublished", [](HostileRing& ring) { ring.use(id_not_open(ring), 0); }},
-    {"LengthIsFfffffff", [](HostileRing& ring) { use_with(ring, 0xffff'ffff); }},
-    {"LengthIsZero", [](HostileRing& ring) { use_with(ring, 0); }},
-    {"LengthIsOneTooMuch",
-     [](HostileRing& ring) { use_with(ring, ring.open().front().writable_bytes + 1); }},
-    {"AnswerIsRewritten",
-     [](HostileRing& ring) {
-       ring.answer(1);
-       ring.rewrite_answers(0xffff'ffff, 0xffff'ffff);
-     }},
-    {"UsedWithoutAnAnswer", [](HostileRing& ring) { ring.move_used(1); }},
-    {"AllUsedWithoutAnAnswer",
-     [](HostileRing& ring) { ring.move_used(static_cast<std::int32_t>(ring.open().size())); }},
-    {"UsedBeyondTheQueueSize",
-     [](HostileRing& ring) { ring.move_used(static_cast<std::int32_t>(ring.slots()) + 1); }},
-    {"UsedGoesBack", [](HostileRing& ring) { ring.move_used(-1); }},
-    {"TableFlipsNext", [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_NEXT); }},
-    {"TableFlipsWrite", [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_WRITE); }},
-    {"TableFlipsIndirect", [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_INDIRECT); }},
-    {"TableLeadsElsewhere",
-     [](HostileRing& ring) {
-       rewrite_answered(ring, [](airlock_descriptor& descriptor) {
-         descriptor.address = kNowhere;
-         descriptor.length = 0xffff'ffff;
-       });
-     }},
-    {"IndirectTableLeadsElsewhere",
-     [](HostileRing& ring) {
-       const std::uint32_t hit = ring.answer_and_rewrite_tables([](airlock_descriptor& descriptor) {
-         descriptor = {.address = kNowhere, .length = 0xffff'ffff, .flags = 0xffff, .next = 0xffff};
-       });
-       CHECK(hit > 0);
-     }},
-    {"AnswersInReverse",
-     [](HostileRing& ring) {
-       const std::deque<HostileRing::Request> all = ring.open();
-       for (auto request = all.rbegin(); request != all.rend(); ++request)
-         ring.use(request->id, request->writable_bytes);
-     }},
+    {.name = "IdIsTheQueueSize", .tell = [](HostileRing& ring) { ring.use(ring.slots(), 0); }},
+    {.name = "IdIsFfff", .tell = [](HostileRing& ring) { ring.use(0xffff, 0); }},
+    {.name = "IdIsRepeated",
+     .tell =
+         [](HostileRing& ring) {
+           const std::uint32_t id = ring.open().front().id;
+           ring.answer(1);
+           ring.use(id, 0);
+         }},
+    {.name = "IdIsNotPublished", .tell = [](HostileRing& ring) { ring.use(id_not_open(ring), 0); }},
+    {.name = "LengthIsFfffffff", .tell = [](HostileRing& ring) { use_with(ring, 0xffff'ffff); }},
+    {.name = "LengthIsZero", .tell = [](HostileRing& ring) { use_with(ring, 0); }},
+    {.name = "LengthIsOneTooMuch",
+     .tell = [](HostileRing& ring) { use_with(ring, ring.open().front().writable_bytes + 1); }},
+    {.name = "AnswerIsRewritten",
+     .tell =
+         [](HostileRing& ring) {
+           ring.answer(1);
+           ring.rewrite_answers(0xffff'ffff, 0xffff'ffff);
+         }},
+    {.name = "UsedWithoutAnAnswer", .tell = [](HostileRing& ring) { ring.move_used(1); }},
+    {.name = "AllUsedWithoutAnAnswer",
+     .tell =
+         [](HostileRing& ring) { ring.move_used(static_cast<std::int32_t>(ring.open().size())); }},
+    {.name = "UsedBeyondTheQueueSize",
+     .tell =
+         [](HostileRing& ring) { ring.move_used(static_cast<std::int32_t>(ring.slots()) + 1); }},
+    {.name = "UsedGoesBack", .tell = [](HostileRing& ring) { ring.move_used(-1); }},
+    {.name = "TableFlipsNext",
+     .tell = [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_NEXT); }},
+    {.name = "TableFlipsWrite",
+     .tell = [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_WRITE); }},
+    {.name = "TableFlipsIndirect",
+     .tell = [](HostileRing& ring) { xor_flags(ring, AIRLOCK_DESC_INDIRECT); }},
+    {.name = "TableLeadsElsewhere",
+     .tell =
+         [](HostileRing& ring) {
+           rewrite_answered(ring, [](airlock_descriptor& descriptor) {
+             descriptor.address = kNowhere;
+             descriptor.length = 0xffff'ffff;
+           });
+         }},
+    {.name = "IndirectTableLeadsElsewhere",
+     .tell =
+         [](HostileRing& ring) {
+           const std::uint32_t hit =
+               ring.answer_and_rewrite_tables([](airlock_descriptor& descriptor) {
+                 descriptor = {
+                     .address = kNowhere, .length = 0xffff'ffff, .flags = 0xffff, .next = 0xffff};
+               });
+           CHECK(hit > 0);
+         }},
+    {.name = "AnswersInReverse",
+     .tell =
+         [](HostileRing& ring) {
+           const std::deque<HostileRing::Request> all = ring.open();
+           for (const HostileRing::Request& request : std::views::reverse(all))
+             ring.use(request.id, request.writable_bytes);
+         }},
 };
 
 }  // namespace
