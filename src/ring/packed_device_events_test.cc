@@ -7,9 +7,8 @@
 
 #include <array>
 
-#include "ring/packed_device_fixture.h"
-#include "testing/address_modes.h"
 #include "testing/interleaver.h"
+#include "testing/packed_device_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -19,7 +18,7 @@ using spec::RING_EVENT_FLAGS_DISABLE;
 using spec::RING_EVENT_FLAGS_ENABLE;
 using Used = testing::FakePackedDriver::Used;
 
-using PackedDeviceEvents = PackedDeviceTest;
+using PackedDeviceEvents = testing::PackedDeviceFixture;
 
 INSTANTIATE_TEST_SUITE_P(Modes, PackedDeviceEvents, testing::address_modes(), testing::mode_name);
 

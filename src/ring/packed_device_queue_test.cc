@@ -8,9 +8,8 @@
 
 #include <array>
 
-#include "ring/packed_device_fixture.h"
-#include "testing/address_modes.h"
 #include "testing/interleaver.h"
+#include "testing/packed_device_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -22,7 +21,7 @@ using spec::VIRTQ_DESC_F_USED;
 using spec::VIRTQ_DESC_F_WRITE;
 using Used = testing::FakePackedDriver::Used;
 
-using PackedDeviceQueueTest = PackedDeviceTest;
+using PackedDeviceQueueTest = testing::PackedDeviceFixture;
 
 INSTANTIATE_TEST_SUITE_P(Modes, PackedDeviceQueueTest, testing::address_modes(),
                          testing::mode_name);

@@ -7,9 +7,8 @@
 
 #include <set>
 
-#include "ring/packed_driver_fixture.h"
-#include "testing/address_modes.h"
 #include "testing/interleaver.h"
+#include "testing/packed_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -18,7 +17,7 @@ using spec::RING_EVENT_FLAGS_DESC;
 using spec::RING_EVENT_FLAGS_DISABLE;
 using spec::RING_EVENT_FLAGS_ENABLE;
 
-using PackedDriverEvents = PackedDriverTest;
+using PackedDriverEvents = testing::PackedDriverFixture;
 
 INSTANTIATE_TEST_SUITE_P(Modes, PackedDriverEvents, testing::address_modes(), testing::mode_name);
 

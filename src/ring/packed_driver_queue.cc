@@ -97,6 +97,8 @@ Result<Token> PackedDriverQueue::submit(std::span<const Buffer> readable,
     (outstanding_ == 0 ? oldest_ : records_[newest_].next) = id;
     newest_ = id;
   }
+  next_avail_.advance(slots, config_.size);
+  unpublished_slots_ += slots;
   free_slots_ -= slots;
   ++submitted_;
   ++outstanding_;
@@ -185,27 +187,27 @@ std::unexpected<Error> PackedDriverQueue::break_with(Error error) {
   return fail(error);
 }
 
-// Makes the next descriptor available, once the first one of all that is not published yet is.
-void PackedDriverQueue::put(const airlock_descriptor& descriptor) {
+// Makes a descriptor available, once the first one of all that is not published yet is.
+void PackedDriverQueue::put(PackedPosition position, const airlock_descriptor& descriptor) {
   if (first_) {
-    views_.ring.put(next_avail_.slot(), descriptor, next_avail_.wrap());
+    views_.ring.put(position.slot(), descriptor, position.wrap());
   } else {
-    views_.ring.put_body(next_avail_.slot(), descriptor);
-    first_ = First{.slot = next_avail_.slot(),
-                   .flags = PackedDriverRing::available_flags(descriptor, next_avail_.wrap())};
+    views_.ring.put_body(position.slot(), descriptor);
+    first_ = First{.slot = position.slot(),
+                   .flags = PackedDriverRing::available_flags(descriptor, position.wrap())};
   }
-  next_avail_.advance(1, config_.size);
-  ++unpublished_slots_;
 }
 
 void PackedDriverQueue::put_chain(std::uint16_t id, std::span<const Buffer> readable,
                                   std::span<const Buffer> writable) {
   const std::size_t count = readable.size() + writable.size();
+  PackedPosition position = next_avail_;
   for_each_packed_buffer(config_.publisher, readable, writable,
                          [&](std::uint32_t index, airlock_descriptor descriptor) {
                            if (index + 1 < count) descriptor.flags |= spec::VIRTQ_DESC_F_NEXT;
                            descriptor.next = id;
-                           put(descriptor);
+                           put(position, descriptor);
+                           position.advance(1, config_.size);
                          });
 }
 
@@ -219,10 +221,10 @@ void PackedDriverQueue::put_table(std::uint16_t id, std::span<const Buffer> read
                          });
   const window::RegionOffset table{std::to_underlying(config_.tables.start) +
                                    std::uint64_t{first} * AIRLOCK_DESC_BYTES};
-  put({.address = std::to_underlying(config_.publisher.publish(table)),
-       .length = static_cast<std::uint32_t>(count * AIRLOCK_DESC_BYTES),
-       .flags = spec::VIRTQ_DESC_F_INDIRECT,
-       .next = id});
+  put(next_avail_, {.address = std::to_underlying(config_.publisher.publish(table)),
+                    .length = static_cast<std::uint32_t>(count * AIRLOCK_DESC_BYTES),
+                    .flags = spec::VIRTQ_DESC_F_INDIRECT,
+                    .next = id});
 }
 
 // The flags of the next used descriptor, if there is one. HD-5: by our own wrap counter.

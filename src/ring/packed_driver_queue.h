@@ -144,7 +144,7 @@ class PackedDriverQueue {
   [[nodiscard]] bool in_table(std::size_t buffers) const {
     return config_.features.indirect && buffers >= 2 && buffers <= config_.tables.entries;
   }
-  void put(const airlock_descriptor& descriptor);
+  void put(PackedPosition position, const airlock_descriptor& descriptor);
   void put_chain(std::uint16_t id, std::span<const Buffer> readable,
                  std::span<const Buffer> writable);
   void put_table(std::uint16_t id, std::span<const Buffer> readable,

@@ -9,9 +9,8 @@
 #include <set>
 
 #include "core/packed.h"
-#include "ring/packed_driver_fixture.h"
-#include "testing/address_modes.h"
 #include "testing/interleaver.h"
+#include "testing/packed_driver_fixture.h"
 
 namespace airlock::ring {
 namespace {
@@ -23,7 +22,7 @@ using spec::VIRTQ_DESC_F_USED;
 using spec::VIRTQ_DESC_F_WRITE;
 using window::RegionOffset;
 
-using PackedDriverQueueTest = PackedDriverTest;
+using PackedDriverQueueTest = testing::PackedDriverFixture;
 
 INSTANTIATE_TEST_SUITE_P(Modes, PackedDriverQueueTest, testing::address_modes(),
                          testing::mode_name);
@@ -235,8 +234,10 @@ TEST_P(PackedDriverQueueTest, WritesATableWhereTheRequestFitsOne) {
   EXPECT_EQ(named.flags, VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_AVAIL);
   EXPECT_EQ(named.length, 32U);
   EXPECT_EQ(named.next, id);
-  EXPECT_EQ(named.address, std::to_underlying(region_.address(tables_)) + id * 3U * 16U);
-  const auto table = MUST(region_.bytes().slice(std::to_underlying(tables_) + id * 3U * 16U, 32));
+  EXPECT_EQ(named.address,
+            std::to_underlying(region_.address(tables_)) + id * std::uint64_t{3 * 16});
+  const auto table =
+      MUST(region_.bytes().slice(std::to_underlying(tables_) + id * std::uint64_t{3 * 16}, 32));
   const auto data = std::to_underlying(region_.address(data_));
   EXPECT_EQ(table.load_relaxed<Le64>(0).get(), data);
   EXPECT_EQ(table.load_relaxed<Le64>(8).get(), 16U);

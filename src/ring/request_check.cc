@@ -41,6 +41,7 @@ Result<std::uint32_t> check_request(const DriverQueueConfig& config, std::uint64
   if (count > config.size.value()) return no(Errc::kChainTooLong);
   const std::uint64_t readable_bytes = TRY(checked_bytes(config, region_bytes, readable));
   const std::uint64_t writable_bytes = TRY(checked_bytes(config, region_bytes, writable));
+  // tidy: cannot overflow because each is a sum of at most 2^15 lengths of 32 bits
   if (readable_bytes + writable_bytes > std::numeric_limits<std::uint32_t>::max()) {
     return no(Errc::kChainTooBig);
   }

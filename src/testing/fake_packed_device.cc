@@ -18,7 +18,8 @@ shm::SharedBytes packed_part(const shm::SharedBytes& region, window::RegionOffse
 FakePackedDevice::FakePackedDevice(const shm::SharedBytes& region, ring::QueueSize size,
                                    const ring::AreaOffsets& areas)
     : size_(size),
-      ring_(packed_part(region, areas.descriptors, size.value() * AIRLOCK_DESC_BYTES)),
+      ring_(packed_part(region, areas.descriptors,
+                        ring::Layout(size, ring::Format::kPacked).descriptors().bytes)),
       driver_event_(packed_part(region, areas.driver, sizeof(spec::PvirtqEventSuppress))),
       device_event_(packed_part(region, areas.device, sizeof(spec::PvirtqEventSuppress))) {}
 
@@ -35,7 +36,7 @@ ring::PackedEvent FakePackedDevice::driver_event() const {
 }
 
 void FakePackedDevice::put_descriptor(std::uint32_t slot, const airlock_descriptor& descriptor) {
-  const std::uint64_t at = slot % size_.value() * AIRLOCK_DESC_BYTES;
+  const std::uint64_t at = std::uint64_t{slot % size_.value()} * AIRLOCK_DESC_BYTES;
   ring_.store_relaxed<Le64>(at, Le64(descriptor.address));
   ring_.store_release<Le64>(at + 8,
                             Le64(ring::encode_descriptor_rest(descriptor, ring::Format::kPacked)));

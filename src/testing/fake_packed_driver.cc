@@ -39,21 +39,23 @@ FakePackedDriver::FakePackedDriver(TestRegion& region, const Options& options, r
                         .driver = region.address(areas.driver),
                         .device = region.address(areas.device)},
               .features = options.features},
-      ring_(packed_area(region, areas.descriptors, size.value() * AIRLOCK_DESC_BYTES)),
+      ring_(packed_area(region, areas.descriptors,
+                        ring::Layout(size, ring::Format::kPacked).descriptors().bytes)),
       driver_event_(packed_area(region, areas.driver, sizeof(spec::PvirtqEventSuppress))),
       device_event_(packed_area(region, areas.device, sizeof(spec::PvirtqEventSuppress))) {
   config_.features.format = ring::Format::kPacked;
 }
 
 void FakePackedDriver::put_descriptor(std::uint32_t slot, const airlock_descriptor& descriptor) {
-  const std::uint64_t at = slot % size().value() * AIRLOCK_DESC_BYTES;
+  const std::uint64_t at = std::uint64_t{slot % size().value()} * AIRLOCK_DESC_BYTES;
   ring_.store_relaxed<Le64>(at, Le64(descriptor.address));
   ring_.store_release<Le64>(at + 8,
                             Le64(ring::encode_descriptor_rest(descriptor, ring::Format::kPacked)));
 }
 
 void FakePackedDriver::set_flags(std::uint32_t slot, std::uint16_t flags) {
-  ring_.store_release<Le16>(slot % size().value() * AIRLOCK_DESC_BYTES + kFlagsAt, Le16(flags));
+  const std::uint64_t at = std::uint64_t{slot % size().value()} * AIRLOCK_DESC_BYTES;
+  ring_.store_release<Le16>(at + kFlagsAt, Le16(flags));
 }
 
 void FakePackedDriver::set_driver_event(const ring::PackedEvent& event) {

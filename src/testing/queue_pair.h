@@ -5,19 +5,19 @@
 #include <cstdint>
 #include <deque>
 #include <iterator>
-#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "ring/concepts.h"
+#include "testing/queue_wish.h"
 #include "testing/test_region.h"
 
 namespace airlock::testing {
 
 /// Both halves of one queue over one region, beside a naive model of what a queue is: a request
 /// goes from submitted to available to in flight to pushed to used to gone. Each operation is done
-/// to the queue and to the model; its result says whether they agree. Any format, any features, any
-/// order of calls.
+/// to both; its result says whether they agree. Any format, any features, any order of calls.
 template <ring::DriverQueueLike Driver, ring::DeviceQueueLike Device>
 class QueuePair {
  public:
@@ -50,9 +50,9 @@ class QueuePair {
         interrupts_(features) {}
 
   [[nodiscard]] bool submit(const Shape& shape) {
-    Request request{.cookie = next_cookie_++, .readable = {}, .writable = {}};
-    request.readable = place(shape.readable);
-    request.writable = place(shape.writable);
+    Request request{.cookie = next_cookie_++,
+                    .readable = place(shape.readable),
+                    .writable = place(shape.writable)};
     const auto count = static_cast<std::uint32_t>(shape.readable.size() + shape.writable.size());
     const std::uint32_t slots = slots_of(request);
     const auto token = driver_.submit(request.readable, request.writable, request.cookie);
@@ -67,10 +67,9 @@ class QueuePair {
   }
 
   [[nodiscard]] bool publish() {
-    const std::size_t count = submitted_.size();
-    const bool notify = driver_.publish();
+    const bool as_wished = notifications_.granted(submitted_.size(), driver_.publish());
     move_all(submitted_, available_);
-    return notifications_.granted(count, notify) && agree();
+    return as_wished && agree();
   }
 
   [[nodiscard]] bool pop() {
@@ -81,10 +80,11 @@ class QueuePair {
       notifications_.found_none();
       return !popped->has_value() && agree();
     }
-    in_flight_.push_back({.request = std::move(available_.front()), .head = chain.head()});
+    in_flight_.push_back(std::move(available_.front()));
     available_.pop_front();
     notifications_.took_one();
-    const Request& request = in_flight_.back().request;
+    Request& request = in_flight_.back();
+    request.head = chain.head();
     return *popped == chain.head() && same(chain.readable(), request.readable) &&
            same(chain.writable(), request.writable) &&
            chain.readable_bytes() == bytes(request.readable) &&
@@ -95,27 +95,30 @@ class QueuePair {
   /// (modulo what it takes); nothing if none is in flight. In order it may have to wait.
   [[nodiscard]] bool push(std::size_t place, std::uint32_t written) {
     if (can_push() == 0) return true;
-    const auto at = nth_in_flight(place % can_push());
-    const std::uint64_t limit = bytes(at->request.writable);
-    at->request.written = static_cast<std::uint32_t>(written % (limit + 1));
+    const auto at =
+        std::ranges::find_if(in_flight_, [nth = place % can_push()](const Request& one) mutable {
+          return !one.returned && nth-- == 0;
+        });
+    const std::uint64_t limit = bytes(at->writable);
+    at->written = static_cast<std::uint32_t>(written % (limit + 1));
     at->returned = true;
-    if (!device_.push_used(at->head, at->request.written)) return false;
+    if (!device_.push_used(at->head, at->written)) return false;
     if (!features_.in_order) {
-      pushed_.push_back(std::move(at->request));
+      pushed_.push_back(std::move(*at));
       in_flight_.erase(at);
     }
     while (!in_flight_.empty() && in_flight_.front().returned) {
-      pushed_.push_back(std::move(in_flight_.front().request));
+      pushed_.push_back(std::move(in_flight_.front()));
       in_flight_.pop_front();
     }
     return agree();
   }
 
   [[nodiscard]] bool publish_used() {
-    const std::size_t count = pushed_.size();
     device_.publish();
+    const bool as_wished = interrupts_.granted(pushed_.size(), device_.driver_wants_interrupt());
     move_all(pushed_, used_);
-    return interrupts_.granted(count, device_.driver_wants_interrupt()) && agree();
+    return as_wished && agree();
   }
 
   [[nodiscard]] bool poll() {
@@ -148,19 +151,15 @@ class QueuePair {
 
   /// Ends the driver's half: each request that it still has comes back once, and no other.
   [[nodiscard]] bool abandon() {
-    std::vector<std::uint64_t> expected;
-    for (const auto* requests : {&submitted_, &available_, &pushed_, &used_}) {
+    std::multiset<std::uint64_t> expected;
+    for (const auto* requests : {&submitted_, &available_, &in_flight_, &pushed_, &used_}) {
       for (const Request& request : *requests)
-        expected.push_back(request.cookie);
+        expected.insert(request.cookie);
     }
-    for (const InFlight& flight : in_flight_)
-      expected.push_back(flight.request.cookie);
     driver_.abandon();
-    std::vector<std::uint64_t> taken;
+    std::multiset<std::uint64_t> taken;
     while (const auto outstanding = driver_.take_outstanding())
-      taken.push_back(outstanding->cookie);
-    std::ranges::sort(expected);
-    std::ranges::sort(taken);
+      taken.insert(outstanding->cookie);
     return taken == expected && driver_.free_slots() == size_.value();
   }
 
@@ -169,7 +168,7 @@ class QueuePair {
   [[nodiscard]] bool can_pop() const { return !available_.empty(); }
   [[nodiscard]] std::size_t can_push() const {
     return static_cast<std::size_t>(
-        std::ranges::count_if(in_flight_, [](const InFlight& one) { return !one.returned; }));
+        std::ranges::count_if(in_flight_, [](const Request& one) { return !one.returned; }));
   }
   [[nodiscard]] bool can_publish_used() const { return !pushed_.empty(); }
   [[nodiscard]] bool can_poll() const { return !used_.empty(); }
@@ -182,58 +181,15 @@ class QueuePair {
     Buffers readable;
     Buffers writable;
     ring::Token token{};
+    ring::Head head{};  // once in flight
     std::uint32_t written = 0;
-  };
-  struct InFlight {
-    Request request;
-    ring::Head head{};
     bool returned = false;  // in order: it waits for those before it
-  };
-
-  /// What one side wants to be told of by the other, in requests. With VIRTIO_F_EVENT_IDX that is
-  /// the one that it would take next, as it was when the side said so or last found none; but a
-  /// packed ring's side wants all, until it said anything or found none.
-  class Wish {
-   public:
-    explicit Wish(const ring::Features& features)
-        : event_idx_(features.event_idx), packed_(features.format == ring::Format::kPacked) {
-      if (event_idx_ && !packed_) event_ = 0;
-    }
-    void want(bool wanted) {
-      wanted_ = wanted;
-      found_none();
-    }
-    void found_none() {
-      if (wanted_ && event_idx_) event_ = taken_;
-    }
-    void took_one() { ++taken_; }
-    /// The other side shows `count` more requests, and says so or not: whether it is as wished.
-    [[nodiscard]] bool granted(std::uint64_t count, bool told) {
-      const std::uint64_t before = std::exchange(shown_, shown_ + count);
-      if (count == 0 || !wanted_) return !told;
-      if (!event_) return told;
-      // A place in a packed ring comes again after two laps: an old event may be taken for a new.
-      if (*event_ < before) return !told || packed_;
-      return told;
-    }
-
-   private:
-    bool event_idx_;
-    bool packed_;
-    bool wanted_ = true;
-    std::optional<std::uint64_t> event_;
-    std::uint64_t shown_ = 0;
-    std::uint64_t taken_ = 0;
   };
 
   [[nodiscard]] std::uint32_t slots_of(const Request& request) const {
     const std::size_t count = request.readable.size() + request.writable.size();
     const bool in_table = count >= 2 && count <= table_entries_;
     return in_table ? 1 : static_cast<std::uint32_t>(count);
-  }
-  auto nth_in_flight(std::size_t nth) {
-    return std::ranges::find_if(in_flight_,
-                                [&](const InFlight& one) { return !one.returned && nth-- == 0; });
   }
 
   // Different offsets for different buffers, so that a mix-up shows.
@@ -282,13 +238,13 @@ class QueuePair {
   std::uint32_t free_;
   std::deque<Request> submitted_;
   std::deque<Request> available_;
-  std::deque<InFlight> in_flight_;
+  std::deque<Request> in_flight_;
   std::deque<Request> pushed_;
   std::deque<Request> used_;
   std::uint64_t next_cookie_ = 1;
   std::uint64_t next_place_ = 0;
-  Wish notifications_;  // the device's
-  Wish interrupts_;     // the driver's
+  QueueWish notifications_;  // the device's
+  QueueWish interrupts_;     // the driver's
 };
 
 }  // namespace airlock::testing

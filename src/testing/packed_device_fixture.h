@@ -11,12 +11,13 @@
 #include <vector>
 
 #include "ring/packed_device_queue.h"
+#include "testing/address_modes.h"
 #include "testing/fake_packed_driver.h"
 
-namespace airlock::ring {
+namespace airlock::testing {
 
 /// The device has a queue; the driver may write what it likes.
-class PackedDeviceTest : public ::testing::TestWithParam<window::AddressMode> {
+class PackedDeviceFixture : public ::testing::TestWithParam<window::AddressMode> {
  protected:
   static constexpr std::uint32_t kSlots = 7;
   static constexpr std::uint16_t kQueue = 3;
@@ -25,19 +26,18 @@ class PackedDeviceTest : public ::testing::TestWithParam<window::AddressMode> {
   [[nodiscard]] std::uint64_t outside() const {
     return driver_.address(window::RegionOffset{region_.bytes().size()});
   }
-  Errc refused(const QueueAreas& areas) {
-    QueueConfig config = driver_.config();
+  Errc refused(const ring::QueueAreas& areas) {
+    ring::QueueConfig config = driver_.config();
     config.areas = areas;
-    const auto made = PackedDeviceQueue::create(config, region_.window());
+    const auto made = ring::PackedDeviceQueue::create(config, region_.window());
     if (made) return Errc::kSystem;
     EXPECT_EQ(made.error().queue, kQueue);
     return made.error().code;
   }
   // The same queue, made anew with these features.
-  void negotiate(const Features& features) {
-    driver_ = testing::FakePackedDriver(region_,
-                                        {.slots = kSlots, .features = features, .queue = kQueue});
-    queue_ = MUST(PackedDeviceQueue::create(driver_.config(), region_.window()));
+  void negotiate(const ring::Features& features) {
+    driver_ = FakePackedDriver(region_, {.slots = kSlots, .features = features, .queue = kQueue});
+    queue_ = MUST(ring::PackedDeviceQueue::create(driver_.config(), region_.window()));
   }
   // A chain of `slots` slots, made available: each descriptor is one byte to write.
   void offer(std::uint16_t id, std::uint32_t slots = 1) {
@@ -45,12 +45,14 @@ class PackedDeviceTest : public ::testing::TestWithParam<window::AddressMode> {
         std::vector<airlock_descriptor>(slots, descriptor(spec::VIRTQ_DESC_F_WRITE, 1)), id);
   }
   // Takes the chain that must be there.
-  Head take() {
-    const std::optional<Head> head = MUST(queue_.pop(chain_));
+  ring::Head take() {
+    const std::optional<ring::Head> head = MUST(queue_.pop(chain_));
     CHECK(head.has_value());
-    return head.value_or(Head{});
+    return head.value_or(ring::Head{});
   }
-  void give_back(Head head, std::uint32_t written = 0) { MUST(queue_.push_used(head, written)); }
+  void give_back(ring::Head head, std::uint32_t written = 0) {
+    MUST(queue_.push_used(head, written));
+  }
   // What the next pop() says, which must break the queue for good.
   Error broken_by_pop() {
     const auto popped = queue_.pop(chain_);
@@ -71,11 +73,12 @@ class PackedDeviceTest : public ::testing::TestWithParam<window::AddressMode> {
     return {.address = address, .length = length, .flags = 0, .next = 0};
   }
 
-  testing::TestRegion region_{{.mode = GetParam()}};
-  testing::FakePackedDriver driver_{region_, {.slots = kSlots, .queue = kQueue}};
+  TestRegion region_{{.mode = GetParam()}};
+  FakePackedDriver driver_{region_, {.slots = kSlots, .queue = kQueue}};
   window::RegionOffset buffer_ = region_.allocate(4096);
-  PackedDeviceQueue queue_ = MUST(PackedDeviceQueue::create(driver_.config(), region_.window()));
-  Chain chain_{kSlots};
+  ring::PackedDeviceQueue queue_ =
+      MUST(ring::PackedDeviceQueue::create(driver_.config(), region_.window()));
+  ring::Chain chain_{kSlots};
 };
 
-}  // namespace airlock::ring
+}  // namespace airlock::testing

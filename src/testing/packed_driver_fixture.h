@@ -12,56 +12,57 @@
 #include <vector>
 
 #include "ring/packed_driver_queue.h"
+#include "testing/address_modes.h"
 #include "testing/fake_packed_device.h"
 #include "testing/test_region.h"
 
-namespace airlock::ring {
+namespace airlock::testing {
 
 /// The driver has a queue; the device may write what it likes.
-class PackedDriverTest : public ::testing::TestWithParam<window::AddressMode> {
+class PackedDriverFixture : public ::testing::TestWithParam<window::AddressMode> {
  protected:
   static constexpr std::uint32_t kSlots = 7;
   static constexpr std::uint16_t kQueue = 3;
   static constexpr std::uint16_t kTableEntries = 3;
 
-  [[nodiscard]] DriverQueueConfig config(const Features& features = {}) const {
-    DriverQueueConfig config = {.queue = kQueue,
-                                .size = size_,
-                                .areas = areas_,
-                                .publisher = region_.publisher(),
-                                .features = features,
-                                .tables = {.start = tables_, .entries = kTableEntries}};
-    config.features.format = Format::kPacked;
+  [[nodiscard]] ring::DriverQueueConfig config(const ring::Features& features = {}) const {
+    ring::DriverQueueConfig config = {.queue = kQueue,
+                                      .size = size_,
+                                      .areas = areas_,
+                                      .publisher = region_.publisher(),
+                                      .features = features,
+                                      .tables = {.start = tables_, .entries = kTableEntries}};
+    config.features.format = ring::Format::kPacked;
     return config;
   }
   // The same queue, made anew with these features, and its device.
-  void negotiate(const Features& features) {
-    queue_ = MUST(PackedDriverQueue::create(config(features), region_.bytes()));
-    device_ = testing::FakePackedDevice(region_.bytes(), size_, areas_);
+  void negotiate(const ring::Features& features) {
+    queue_ = MUST(ring::PackedDriverQueue::create(config(features), region_.bytes()));
+    device_ = FakePackedDevice(region_.bytes(), size_, areas_);
   }
-  [[nodiscard]] Buffer buffer(std::uint32_t length, std::uint64_t at = 0) const {
+  [[nodiscard]] ring::Buffer buffer(std::uint32_t length, std::uint64_t at = 0) const {
     return {.offset = window::RegionOffset{std::to_underlying(data_) + at}, .length = length};
   }
   // A request with 16 bytes to read and 16 to write: two slots.
-  Token submit(std::uint64_t cookie = 1) {
+  ring::Token submit(std::uint64_t cookie = 1) {
     return MUST(queue_.submit(std::array{buffer(16)}, std::array{buffer(16, 16)}, cookie));
   }
   // The same, published: its buffer id.
   std::uint16_t request(std::uint64_t cookie = 1) {
-    const Token token = submit(cookie);
+    const ring::Token token = submit(cookie);
     EXPECT_TRUE(queue_.publish());
     return std::to_underlying(token);
   }
   // The completion that must be there.
-  Completion completed() {
-    const std::optional<Completion> done = MUST(queue_.poll());
+  ring::Completion completed() {
+    const std::optional<ring::Completion> done = MUST(queue_.poll());
     CHECK(done.has_value());
-    return done.value_or(Completion{});
+    return done.value_or(ring::Completion{});
   }
-  Outstanding taken() {
-    const std::optional<Outstanding> one = queue_.take_outstanding();
+  ring::Outstanding taken() {
+    const std::optional<ring::Outstanding> one = queue_.take_outstanding();
     CHECK(one.has_value());
-    return one.value_or(Outstanding{});
+    return one.value_or(ring::Outstanding{});
   }
   // Everything of the queue that the device sees.
   [[nodiscard]] std::vector<std::byte> shared() const {
@@ -90,15 +91,15 @@ class PackedDriverTest : public ::testing::TestWithParam<window::AddressMode> {
     return {.code = code, .queue = kQueue, .detail = detail};
   }
 
-  testing::TestRegion region_{{.mode = GetParam()}};
-  QueueSize size_ = MUST(QueueSize::from(kSlots, Format::kPacked));
-  Layout layout_{size_, Format::kPacked};
-  AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
-  window::RegionOffset tables_ =
-      region_.allocate(IndirectTables::bytes(size_, kTableEntries), IndirectTables::kAlignment);
+  TestRegion region_{{.mode = GetParam()}};
+  ring::QueueSize size_ = MUST(ring::QueueSize::from(kSlots, ring::Format::kPacked));
+  ring::Layout layout_{size_, ring::Format::kPacked};
+  ring::AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
+  window::RegionOffset tables_ = region_.allocate(ring::IndirectTables::bytes(size_, kTableEntries),
+                                                  ring::IndirectTables::kAlignment);
   window::RegionOffset data_ = region_.allocate(65536);
-  PackedDriverQueue queue_ = MUST(PackedDriverQueue::create(config(), region_.bytes()));
-  testing::FakePackedDevice device_{region_.bytes(), size_, areas_};
+  ring::PackedDriverQueue queue_ = MUST(ring::PackedDriverQueue::create(config(), region_.bytes()));
+  FakePackedDevice device_{region_.bytes(), size_, areas_};
 };
 
-}  // namespace airlock::ring
+}  // namespace airlock::testing
