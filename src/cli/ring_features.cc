@@ -18,12 +18,12 @@ struct RingFeature {
 };
 
 constexpr std::array<RingFeature, 6> kRingFeatureNames{{
-    {"packed", spec::VIRTIO_F_RING_PACKED},
-    {"indirect", spec::VIRTIO_F_INDIRECT_DESC},
-    {"event_idx", spec::VIRTIO_F_EVENT_IDX},
-    {"in_order", spec::VIRTIO_F_IN_ORDER},
-    {"notification_data", spec::VIRTIO_F_NOTIFICATION_DATA},
-    {"ring_reset", spec::VIRTIO_F_RING_RESET},
+    {.name = "packed", .bit = spec::VIRTIO_F_RING_PACKED},
+    {.name = "indirect", .bit = spec::VIRTIO_F_INDIRECT_DESC},
+    {.name = "event_idx", .bit = spec::VIRTIO_F_EVENT_IDX},
+    {.name = "in_order", .bit = spec::VIRTIO_F_IN_ORDER},
+    {.name = "notification_data", .bit = spec::VIRTIO_F_NOTIFICATION_DATA},
+    {.name = "ring_reset", .bit = spec::VIRTIO_F_RING_RESET},
 }};
 
 }  // namespace

@@ -95,7 +95,7 @@ class BlkQueue final : public QueueTask {
   void answer(RecordIndex index);
   std::uint8_t status_of(Record& record);
   void fill_rest(Record& record, std::uint64_t filled);
-  void count(const Record& record, std::uint8_t status);
+  void count(const Record& record, std::uint8_t status) const;
   void report(const Record& record);
   void release(RecordIndex index) {
     bytes_in_flight_ -= std::exchange(records_[index].charge, 0);
@@ -346,7 +346,7 @@ void BlkQueue::fill_rest(Record& record, std::uint64_t filled) {
   }
 }
 
-void BlkQueue::count(const Record& record, std::uint8_t status) {
+void BlkQueue::count(const Record& record, std::uint8_t status) const {
   BlkQueueMetrics& metrics = *options_.metrics;
   const bool ok = status == spec::VIRTIO_BLK_S_OK;
   if (record.error != 0) metrics.io_errors.add(1);
