@@ -41,15 +41,19 @@ std::vector<std::byte> probe_pattern(std::uint64_t seed) {
 }  // namespace
 
 HostileDriver::HostileDriver(AttackTarget& target, const HostileManner& manner)
-    : target_(target), manner_(manner) {
+    : target_(target), manner_(manner), peer_(vfio_user::RawPeer::connect(target.socket_path())) {
   for (std::uint16_t vector = 0; vector < kVectors; ++vector)
     events_.push_back(MUST(EventFd::create()));
-  reconnect();
+  greet();
 }
 
 void HostileDriver::reconnect() {
-  peer_.reset();
-  peer_.emplace(vfio_user::RawPeer::connect(target_.socket_path()));
+  peer_.close();
+  peer_ = vfio_user::RawPeer::connect(target_.socket_path());
+  greet();
+}
+
+void HostileDriver::greet() {
   exchange(spec::VFIO_USER_VERSION, bytes_of(spec::VfioUserVersion{.major = 0, .minor = 0}));
   if (!reply_ || reply_->header.error != 0) {
     ADD_FAILURE() << "no agreement on the version";
@@ -126,7 +130,7 @@ void HostileDriver::share_memory() {
   const ring::QueueSize size = MUST(ring::QueueSize::from(kQueueSize));
   const ring::Layout layout(size);
   const shm::SharedBytes all = memory_.bytes();
-  for (std::uint16_t queue = 0; queue < rings_.size(); ++queue) {
+  for (std::uint16_t queue = 0; queue < AttackTarget::kQueues; ++queue) {
     const auto at = layout.block_at(window::RegionOffset{kRings + kRingBytes * queue});
     const auto view = [&](window::RegionOffset offset, std::uint64_t bytes) {
       return MUST(all.slice(std::to_underlying(offset), bytes));
@@ -159,12 +163,12 @@ const std::optional<vfio_user::Message>& HostileDriver::exchange(std::uint16_t c
 const std::optional<vfio_user::Message>& HostileDriver::exchange_bytes(const Bytes& bytes,
                                                                        const std::vector<Fd>& fds) {
   reply_.reset();
-  if (peer_->send(bytes, fds)) reply_ = peer_->receive();
+  if (peer_.send(bytes, fds)) reply_ = peer_.receive();
   return reply_;
 }
 
 void HostileDriver::post(std::uint16_t command, const Bytes& payload) {
-  peer_->send(vfio_user::make_message(next_id_++, command, payload, spec::VFIO_USER_F_NO_REPLY));
+  peer_.send(vfio_user::make_message(next_id_++, command, payload, spec::VFIO_USER_F_NO_REPLY));
 }
 
 // --- registers ---
@@ -187,7 +191,7 @@ std::uint64_t HostileDriver::read(unsigned region, std::uint64_t offset, unsigne
   Le64 wire(~std::uint64_t{0});
   if (reply_ && reply_->payload.size() == kBefore + width) {
     wire.set(0);
-    std::ranges::copy(std::span(reply_->payload).subspan(kBefore),
+    std::ranges::copy(std::span(reply_->payload).subspan(kBefore, std::min(width, 8U)),
                       std::as_writable_bytes(std::span(&wire, 1)).begin());
   }
   return wire.get();
@@ -268,7 +272,7 @@ void HostileDriver::start() {
   EXPECT_TRUE(negotiate(features())) << "FEATURES_OK was refused";
   memory().fill_zero(kRings, kRingBytes * rings_.size());
   common(Common::kConfigVector, kConfigVector, 2);
-  for (std::uint16_t queue = 0; queue < rings_.size(); ++queue) {
+  for (std::uint16_t queue = 0; queue < AttackTarget::kQueues; ++queue) {
     describe_queue(queue, queue_registers(queue));
     enable_queue(queue);
     rings_[queue].next_avail = 0;

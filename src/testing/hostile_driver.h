@@ -95,7 +95,7 @@ class HostileDriver {
 
   // --- messages ---
 
-  [[nodiscard]] vfio_user::RawPeer& peer() { return *peer_; }
+  [[nodiscard]] vfio_user::RawPeer& peer() { return peer_; }
   /// A message, and its reply, kept as last_reply(). Nothing if the connection ends instead.
   const std::optional<vfio_user::Message>& exchange(std::uint16_t command,
                                                     const vfio_user::Bytes& payload,
@@ -111,7 +111,7 @@ class HostileDriver {
   // --- registers; the regions are the BARs, and pci::kConfigRegion ---
 
   void write(unsigned region, std::uint64_t offset, std::uint64_t value, unsigned width);
-  /// All bits set if it is refused.
+  /// Up to 8 bytes of what was read; all bits set if it is refused.
   [[nodiscard]] std::uint64_t read(unsigned region, std::uint64_t offset, unsigned width);
   void write_bytes(unsigned region, std::uint64_t offset, std::span<const std::byte> bytes);
   void common(std::uint32_t offset, std::uint64_t value, unsigned width) {
@@ -198,6 +198,7 @@ class HostileDriver {
     std::uint16_t next_used = 0;
   };
 
+  void greet();
   void connect_interrupts();
   void share_memory();
   void place_bars();
@@ -206,7 +207,7 @@ class HostileDriver {
 
   AttackTarget& target_;
   HostileManner manner_;
-  std::optional<vfio_user::RawPeer> peer_;
+  vfio_user::RawPeer peer_;
   std::uint16_t next_id_ = 1;
   std::optional<vfio_user::Message> reply_;
   std::vector<EventFd> events_;

@@ -32,14 +32,8 @@ std::uint64_t resident_bytes() {
   return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-bool connection_ended(HostileDriver& driver) {
-  static_cast<void>(driver.status());
-  return !driver.last_reply();
-}
-
-}  // namespace
-
-struct HostileDriverTest::State {
+/// What a class of cases has, and what there was before it.
+struct HostileState {
   LogCapture log;
   std::ptrdiff_t fds = vfio_user::open_fds();
   std::uint64_t memory = resident_bytes();
@@ -48,55 +42,62 @@ struct HostileDriverTest::State {
   std::unique_ptr<HostileDriver> driver;
 };
 
+std::unique_ptr<HostileState> g_state;
+
+bool connection_ended(HostileDriver& driver) {
+  static_cast<void>(driver.status());
+  return !driver.last_reply();
+}
+
+}  // namespace
+
 struct HostileDriverTest::Before {
   std::uint8_t status = 0;
   std::uint64_t violations = 0;
   std::ptrdiff_t fds = 0;
 };
 
-std::unique_ptr<HostileDriverTest::State> HostileDriverTest::state_;
-
 void HostileDriverTest::SetUpTestSuite() {
-  state_ = std::make_unique<State>();
+  g_state = std::make_unique<HostileState>();
 }
 
 void HostileDriverTest::TearDownTestSuite() {
   EXPECT_TRUE(AttackTarget::comes_to_rest()) << "a thread runs though nothing is asked of it";
-  state_->driver.reset();
-  state_->target.reset();
-  EXPECT_EQ(vfio_user::open_fds(), state_->fds);
+  g_state->driver.reset();
+  g_state->target.reset();
+  EXPECT_EQ(vfio_user::open_fds(), g_state->fds);
   if (kMemoryCounts) {
-    EXPECT_LE(resident_bytes(), state_->memory + kMemorySlack + kBytesPerCase * state_->cases);
+    EXPECT_LE(resident_bytes(), g_state->memory + kMemorySlack + kBytesPerCase * g_state->cases);
   }
-  state_.reset();
+  g_state.reset();
 }
 
 void HostileDriverTest::attach(const AttackTarget::Options& options, const HostileManner& manner) {
-  state_->driver.reset();
-  state_->target.reset();
-  state_->target = std::make_unique<AttackTarget>(options);
-  state_->driver = std::make_unique<HostileDriver>(*state_->target, manner);
+  g_state->driver.reset();
+  g_state->target.reset();
+  g_state->target = std::make_unique<AttackTarget>(options);
+  g_state->driver = std::make_unique<HostileDriver>(*g_state->target, manner);
   driver().start();
   static_cast<void>(take_log());
 }
 
 HostileDriver& HostileDriverTest::driver() {
-  return *state_->driver;
+  return *g_state->driver;
 }
 
 std::vector<std::string> HostileDriverTest::take_log() {
-  return state_->log.take();
+  return g_state->log.take();
 }
 
 void HostileDriverTest::run() {
   const HostileCase& hostile = GetParam();
-  ++state_->cases;
+  ++g_state->cases;
   attach(hostile.target, hostile.manner);
   if ((hostile.manner.accept & ~driver().offered()) != 0)
     GTEST_SKIP() << "the device does not offer the feature";
   driver().put_canary();
   const Before before{.status = driver().status(),
-                      .violations = state_->target->stats().violations,
+                      .violations = g_state->target->stats().violations,
                       .fds = vfio_user::open_fds()};
   static_cast<void>(take_log());
   hostile.attack(driver());
@@ -147,7 +148,7 @@ void HostileDriverTest::check_broken(const Before& before) {
     return (driver().status() & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0;
   })) << "the device noticed nothing";
   EXPECT_TRUE(driver().take_interrupt(HostileDriver::kConfigVector));
-  EXPECT_EQ(state_->target->stats().violations, before.violations + 1);
+  EXPECT_EQ(g_state->target->stats().violations, before.violations + 1);
   const auto lines = take_log();
   EXPECT_EQ(lines.size(), 1U);
   EXPECT_TRUE(lines.empty() || lines[0].starts_with("airlock: warning: disk: ")) << lines[0];
@@ -156,7 +157,7 @@ void HostileDriverTest::check_broken(const Before& before) {
 void HostileDriverTest::check_goes_on(const Before& before) {
   EXPECT_EQ(driver().status(), before.status);
   EXPECT_TRUE(driver().works());
-  EXPECT_EQ(state_->target->stats().violations, before.violations);
+  EXPECT_EQ(g_state->target->stats().violations, before.violations);
   const auto lines = take_log();
   EXPECT_TRUE(lines.empty()) << lines[0];
 }

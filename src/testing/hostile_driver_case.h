@@ -34,6 +34,7 @@ struct HostileCase {
   AttackTarget::Options target{};
   HostileManner manner{};
 
+  // NOLINTNEXTLINE(readability-identifier-naming): GoogleTest's name
   friend void PrintTo(const HostileCase& hostile, std::ostream* stream) { *stream << hostile.name; }
 };
 
@@ -59,10 +60,7 @@ class HostileDriverTest : public ::testing::TestWithParam<HostileCase> {
   static void revive();
 
  private:
-  struct State;
   struct Before;
-  static std::unique_ptr<State> state_;
-
   static void check_end(End end, const Before& before);
   static void check_broken(const Before& before);
   static void check_goes_on(const Before& before);

@@ -16,6 +16,7 @@ namespace {
 using vfio_user::Bytes;
 using vfio_user::bytes_of;
 using vfio_user::make_message;
+// NOLINTNEXTLINE(misc-unused-using-decls): the tables below are full of it
 using vfio_user::operator+;
 
 constexpr std::uint64_t kMost = ~std::uint64_t{0};
