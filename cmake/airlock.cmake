@@ -40,7 +40,8 @@ target_compile_options(airlock_flags INTERFACE
   # TRY and MUST are statement expressions, marked __extension__ for GCC; clang wants the flag.
   $<$<CXX_COMPILER_ID:Clang>:-Wno-gnu-statement-expression>)
 target_compile_definitions(airlock_flags INTERFACE
-  $<$<NOT:$<CONFIG:Debug>>:_FORTIFY_SOURCE=2>)
+  # Debug: the library's own checks, so that a test that looks at no error finds out.
+  $<IF:$<CONFIG:Debug>,_GLIBCXX_ASSERTIONS,_FORTIFY_SOURCE=2>)
 # Tests get control before each access of shared memory (src/shm/access_hook.h); what ships, and what
 # is measured, is built without tests and has nothing of it.
 if(AIRLOCK_TESTS OR AIRLOCK_FUZZ)
