@@ -38,18 +38,20 @@
  * stood there before mean the same to it: not yet.
  *
  * What is modelled, Split... and Packed...:
- *   submit, publish                     DriverQueue::submit(), publish()
- *   look_used, reap                     DriverQueue::find_used(), poll(); driver/blk_queue.cc, reap()
- *   want_interrupts, want_no_interrupts DriverQueue::want_interrupts(true), (false)
- *   ask_for_interrupt                   DriverQueue, the same
- *   driver_sleeps                       driver/blk_queue.cc, BlkQueue::sleep() and arm()
- *   look_available, take_new            DeviceQueue::find_available(), pop(); device/blk/blk_queue.cc
- *   push_used, show_driver              DeviceQueue::push_used(), publish(), driver_wants_interrupt()
- *   suppress, allow                     DeviceQueue::suppress_notifications(true), (false)
- *   ask_for_notification                DeviceQueue, the same
- *   poll_once, device                   device/queue_worker.cc, QueueWorker::poll_once(), work()
- *   wants                               core/event.h, ring/packed_event.h
- *   doorbell, interrupt                 the eventfds: a signal stays until it is taken
+ *   submit, publish       DriverQueue::submit(), publish()
+ *   look_used, reap       DriverQueue::find_used(), poll(); driver/blk_queue.cc, BlkQueue::reap()
+ *   want_interrupts, want_no_interrupts, ask_for_interrupt
+ *                         DriverQueue::want_interrupts(true), (false), ask_for_interrupt()
+ *   driver_sleeps         BlkQueue::sleep() and arm()
+ *   look_available        DeviceQueue::find_available()
+ *   take_new              DeviceQueue::pop(); device/blk/blk_queue.cc, BlkQueue::take_new()
+ *   push_used             DeviceQueue::push_used()
+ *   show_driver           DeviceQueue::publish(), driver_wants_interrupt()
+ *   suppress, allow       DeviceQueue::suppress_notifications(true), (false)
+ *   ask_for_notification  DeviceQueue, the same
+ *   poll_once, device     device/queue_worker.cc, QueueWorker::poll_once(), work()
+ *   wants                 core/event.h, ring/packed_event.h
+ *   doorbell, interrupt   the eventfds: a signal stays until it is taken
  *
  * Not covered: chains of several slots; processors that reorder more than a store and a later load;
  * a peer that breaks the rules (it only wakes nobody, or somebody for nothing); VIRTIO_F_IN_ORDER;
@@ -57,7 +59,7 @@
  */
 
 #define SIZE 2
-#define MODULO 4 /* of an index: twice the size at least, as 65536 is. Packed: slot and wrap counter */
+#define MODULO 4 /* of an index: twice the size, as 65536 is of 32768. Packed: slot and wrap */
 #define REQUESTS 5
 #define BUFFERED 2 /* stores that may be on their way */
 
@@ -110,7 +112,8 @@ chan device_stores = [BUFFERED] of { byte, byte };
 #else
 #define event_slot(event, now) ((event) % SIZE - (WRAP(event) == WRAP(now) -> 0 : SIZE))
 #endif
-#define need_event(event, now, moved) ((((now) % SIZE - event_slot(event, now) - 1) & 65535) < (moved))
+#define need_event(event, now, moved) \
+  ((((now) % SIZE - event_slot(event, now) - 1) & 65535) < (moved))
 #endif
 #define wants(said, now, moved) \
   (said == ALWAYS || (said != NEVER && said < MODULO && need_event(said, now, moved)))

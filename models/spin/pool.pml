@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pool's slots against everything that may end a request: a slot is never free, nor scrubbed,
- * while the device may write to it, nothing is freed twice, and a handle that has had its day frees
- * nothing of somebody else's. Two slots, a queue with two parts and three requests, a device that
+ * while the device may write to it, nothing is freed twice, and an old handle frees nothing of
+ * somebody else's. Two slots, a queue with two parts and three requests, a device that
  * completes, lies or keeps silent, resets at any time; beside it, in pool_buffer, an in-place buffer
  * that its owner gives up at any time, or, in pool_handle, two threads that give one mapping back.
  * All interleavings.
@@ -31,7 +31,7 @@
  *
  * Not covered: mappings of several slots and the search for them (slot_map_test.cc); several areas;
  * the generation's wrap after 2^32 uses of a slot; what is copied when (pool_model_test.cc); a device
- * that writes where it may not: it can, to all of the region, and nothing of ours decides by that.
+ * that writes where it may not: it can, in all of the region, and nothing of ours decides by it.
  */
 
 #define SLOTS 2
@@ -110,7 +110,8 @@ inline scrub_and_free(slot) {
 #ifdef BROKEN_NO_GENERATION
 #define matches(slot, number) (kind[slot] == MAPPED && !released[slot])
 #else
-#define matches(slot, number) (kind[slot] == MAPPED && !released[slot] && generation[slot] == number)
+#define matches(slot, number) \
+  (kind[slot] == MAPPED && !released[slot] && generation[slot] == number)
 #endif
 
 inline unmap(slot, number, who, ours) {
