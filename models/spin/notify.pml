@@ -33,9 +33,9 @@
  *
  * Memory: each side's stores go through a buffer of its own, first in first out, and reach memory
  * at any later time (x86 does that; release stores and acquire loads keep their order otherwise). A
- * barrier waits until the buffer is empty. No side needs to see its own stores before: it loads none
- * of the words that it stores, but for the slots of a packed ring, where its own last store and what
- * stood there before mean the same to it: not yet.
+ * barrier waits until the buffer is empty. No side needs to see its own stores before: it loads
+ * none of its words, but for the slots of a packed ring, where its own last store and what stood
+ * there before mean the same to it: not yet.
  *
  * What is modelled, Split... and Packed...:
  *   submit, publish       DriverQueue::submit(), publish()
