@@ -4,8 +4,8 @@
  * while the device may write to it, nothing is freed twice, and an old handle frees nothing of
  * somebody else's. Two slots, a queue with two parts and three requests, a device that
  * completes, lies or keeps silent, resets at any time; beside it, in pool_buffer, an in-place
- * buffer that its owner gives up at any time, or, in pool_handle, two threads that give one mapping back.
- * All interleavings.
+ * buffer that its owner gives up at any time, or, in pool_handle, two threads that give one
+ * mapping back. All interleavings.
  *
  * proof: pool_buffer -DWITH_BUFFER
  * proof: pool_handle -DWITH_STRANGER
@@ -31,7 +31,8 @@
  *
  * Not covered: mappings of several slots and the search for them (slot_map_test.cc); several areas;
  * the generation's wrap after 2^32 uses of a slot; what is copied when (pool_model_test.cc); a
- * device that writes where it may not: it can, in all of the region, and nothing of ours decides by it.
+ * device that writes where it may not: it can, in all of the region, and nothing of ours
+ * decides by it.
  */
 
 #define SLOTS 2
