@@ -97,11 +97,10 @@ class PackedDriverRing {
   /// A whole descriptor, made available in the lap of `wrap`. The device gets there by way of one
   /// that publish_flags() showed it.
   void put(std::uint16_t slot, const airlock_descriptor& descriptor, bool wrap) const {
-    airlock_descriptor available = descriptor;
-    available.flags = available_flags(descriptor, wrap);
+    const std::uint64_t lap = std::uint64_t{airlock_packed_available_flags(wrap)} << 48;
     bytes_.store_relaxed<Le64>(at(slot), Le64(descriptor.address));
     bytes_.store_relaxed<Le64>(at(slot) + offsetof(spec::PvirtqDesc, len),
-                               Le64(encode_descriptor_rest(available, Format::kPacked)));
+                               Le64(encode_descriptor_rest(descriptor, Format::kPacked) | lap));
   }
   /// Everything of a descriptor but its flags: it is not available yet.
   void put_body(std::uint16_t slot, const airlock_descriptor& descriptor) const {

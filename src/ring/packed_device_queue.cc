@@ -52,12 +52,11 @@ Result<void> PackedDeviceQueue::rebind() {
 
 Result<std::optional<Head>> PackedDeviceQueue::pop(Chain& target) {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
-  const std::optional<std::uint16_t> flags = find_available();
-  if (!flags) return std::optional<Head>();
-  const auto record = walk(*flags, target);
-  if (!record) return break_with(record.error());
-  target.head_ = Head{keep(*record)};
-  next_avail_.advance(record->slots, config_.size);
+  if (!find_available()) return std::optional<Head>();
+  const auto slots = walk(target);
+  if (!slots) return break_with(slots.error());
+  target.head_ = keep(*slots, target.writable_bytes());
+  next_avail_.advance(*slots, config_.size);
   return std::optional(target.head_);
 }
 
@@ -121,16 +120,17 @@ void PackedDeviceQueue::ask_for_notification() {
   full_barrier();
 }
 
-// The flags of the next descriptor, if it is available.
-std::optional<std::uint16_t> PackedDeviceQueue::find_available() {
-  const auto look = [this]() -> std::optional<std::uint16_t> {
-    // Pairs with the driver's release of the flags: what it wrote before is visible.
-    const std::uint16_t flags = views_.ring.acquire_flags(next_avail_.slot());
-    if (!airlock_packed_is_available(flags, next_avail_.wrap())) return std::nullopt;
-    return flags;
-  };
-  const std::optional<std::uint16_t> found = look();
-  if (found || !config_.features.event_idx || suppressed_ || event_ == next_avail_) return found;
+// Reads the flags of the next descriptor: whether it is available.
+bool PackedDeviceQueue::look() {
+  // Pairs with the driver's release of the flags: what it wrote before is visible.
+  flags_ = views_.ring.acquire_flags(next_avail_.slot());
+  return airlock_packed_is_available(flags_, next_avail_.wrap());
+}
+
+// The same, but doesn't say no before the driver knows what we wait for.
+bool PackedDeviceQueue::find_available() {
+  if (look()) return true;
+  if (!config_.features.event_idx || suppressed_ || event_ == next_avail_) return false;
   // Chains were taken since we asked: what we asked for has come, and we must ask again.
   ask_for_notification();
   return look();
@@ -142,40 +142,42 @@ std::unexpected<Error> PackedDeviceQueue::break_with(Error error) {
   return fail(error);
 }
 
-// Reads the chain that starts with the next descriptor, whose flags were read.
-Result<PackedDeviceQueue::Record> PackedDeviceQueue::walk(std::uint16_t flags, Chain& target) {
-  Record record{.state = Record::State::kInFlight};
+// Reads the chain that starts with the next descriptor, whose flags were read: how many slots it
+// takes.
+Result<std::uint32_t> PackedDeviceQueue::walk(Chain& target) {
   bool first = true;
   const auto read = [&](std::uint32_t slot) {
     const airlock_descriptor descriptor = std::exchange(first, false)
-                                              ? views_.ring.snapshot(slot, flags)
+                                              ? views_.ring.snapshot(slot, flags_)
                                               : views_.ring.snapshot(slot);
-    record.id = descriptor.next;  // the last one's counts: VIRTIO 1.3, 2.8.6
+    id_ = descriptor.next;  // the last one's counts: VIRTIO 1.3, 2.8.6
     return descriptor;
   };
   const std::uint32_t slots = TRY(walk_.walk(next_avail_.slot(), target, read));
   if (slots > free_slots_) return fail({.code = Errc::kChainTooLong, .detail = slots});
-  if (ids_[record.id]) return fail({.code = Errc::kAlreadyInFlight, .detail = record.id});
-  record.slots = static_cast<std::uint16_t>(slots);
-  record.writable_bytes = target.writable_bytes();
-  return record;
+  if (ids_[id_]) return fail({.code = Errc::kAlreadyInFlight, .detail = id_});
+  return slots;
 }
 
-// Gives a chain a record, and returns its index. There is a free one: each that is taken stands for
-// a slot at least, and the chain's own slots were free.
-std::uint16_t PackedDeviceQueue::keep(const Record& record) {
+// Gives the chain that was last read a record. There is a free one: each that is taken stands for a
+// slot at least, and the chain's own slots were free.
+Head PackedDeviceQueue::keep(std::uint32_t slots, std::uint32_t writable_bytes) {
   const std::uint16_t index = first_free_;
-  first_free_ = records_[index].next;
-  records_[index] = record;
-  ids_[record.id] = true;
-  free_slots_ -= record.slots;
+  Record& record = records_[index];
+  first_free_ = record.next;
+  record.writable_bytes = writable_bytes;
+  record.id = id_;
+  record.slots = static_cast<std::uint16_t>(slots);
+  record.state = Record::State::kInFlight;
   if (config_.features.in_order) {
     (taken_ == 0 ? oldest_ : records_[newest_].next) = index;
     newest_ = index;
   }
+  ids_[id_] = true;
+  free_slots_ -= slots;
   ++taken_;
   ++in_flight_;
-  return index;
+  return Head{index};
 }
 
 // Writes the used descriptor of a chain, and forgets the chain.
@@ -192,7 +194,8 @@ void PackedDeviceQueue::put_used(std::uint16_t index) {
   pushed_slots_ += record.slots;
   ids_[record.id] = false;
   --taken_;
-  record = {.next = first_free_};
+  record.state = Record::State::kFree;
+  record.next = first_free_;
   first_free_ = index;
 }
 

@@ -116,9 +116,10 @@ class PackedDeviceQueue {
   PackedDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views);
   std::unexpected<Error> break_with(Error error);
   void ask_for_notification();
-  [[nodiscard]] std::optional<std::uint16_t> find_available();
-  [[nodiscard]] Result<Record> walk(std::uint16_t flags, Chain& target);
-  [[nodiscard]] std::uint16_t keep(const Record& record);
+  [[nodiscard]] bool look();
+  [[nodiscard]] bool find_available();
+  [[nodiscard]] Result<std::uint32_t> walk(Chain& target);
+  [[nodiscard]] Head keep(std::uint32_t slots, std::uint32_t writable_bytes);
   void put_used(std::uint16_t index);
   void put_finished();
 
@@ -134,6 +135,8 @@ class PackedDeviceQueue {
   std::uint32_t taken_ = 0;              // how many those are: in flight or held back
   std::uint32_t in_flight_ = 0;          // of those, not pushed
   std::uint32_t free_slots_;             // that the driver may make available
+  std::uint16_t flags_ = 0;              // of the next descriptor, as last read
+  std::uint16_t id_ = 0;                 // of the chain that was last read
   PackedPosition next_avail_;            // the next descriptor that we take
   PackedPosition next_used_;             // where the next used descriptor goes
   PackedPosition published_used_;        // the same as the driver sees it

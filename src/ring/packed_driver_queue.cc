@@ -122,24 +122,19 @@ bool PackedDriverQueue::publish() {
 Result<std::optional<Completion>> PackedDriverQueue::poll() {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
   if (batch_.left == 0) {
-    const std::optional<std::uint16_t> flags = find_used();
-    if (!flags) return std::optional<Completion>();
-    const auto batch = take_used(*flags);
-    if (!batch) return break_with(batch.error());
-    batch_ = *batch;
+    if (!find_used()) return std::optional<Completion>();
+    if (const auto taken = take_used(); !taken) return break_with(taken.error());
   }
   const bool last = --batch_.left == 0;
   const std::uint16_t id = last ? batch_.last : oldest_;
   const Record& record = records_[id];
-  const Completion completion = {
-      .token = Token{id},
-      .cookie = record.cookie,
-      .written_bytes = last ? batch_.written_bytes : record.writable_bytes,
-      .length_reported = last};
+  const std::uint64_t cookie = record.cookie;
+  const std::uint32_t written = last ? batch_.written_bytes : record.writable_bytes;
   // By our own count of the slots, not by what the ring says (HD-7).
   next_used_.advance(record.slots, config_.size);
   release(id);
-  return std::optional(completion);
+  return std::optional(Completion{
+      .token = Token{id}, .cookie = cookie, .written_bytes = written, .length_reported = last});
 }
 
 void PackedDriverQueue::want_interrupts(bool wanted) {
@@ -227,23 +222,25 @@ void PackedDriverQueue::put_table(std::uint16_t id, std::span<const Buffer> read
                     .next = id});
 }
 
-// The flags of the next used descriptor, if there is one. HD-5: by our own wrap counter.
-std::optional<std::uint16_t> PackedDriverQueue::find_used() {
-  const auto look = [this]() -> std::optional<std::uint16_t> {
-    // Pairs with the device's release of the flags: what it wrote before is visible.
-    const std::uint16_t flags = views_.ring.acquire_flags(next_used_.slot());
-    if (!airlock_packed_is_used(flags, next_used_.wrap())) return std::nullopt;
-    return flags;
-  };
-  const std::optional<std::uint16_t> found = look();
-  if (found || !config_.features.event_idx || !wanted_ || event_ == next_used_) return found;
+// Reads the flags of the next used descriptor: whether it is one. HD-5: by our own wrap counter.
+bool PackedDriverQueue::look() {
+  // Pairs with the device's release of the flags: what it wrote before is visible.
+  flags_ = views_.ring.acquire_flags(next_used_.slot());
+  return airlock_packed_is_used(flags_, next_used_.wrap());
+}
+
+// The same, but doesn't say no before the device knows what we wait for.
+bool PackedDriverQueue::find_used() {
+  if (look()) return true;
+  if (!config_.features.event_idx || !wanted_ || event_ == next_used_) return false;
   // Requests were completed since we asked: what we asked for has come, and we must ask again.
   ask_for_interrupt();
   return look();
 }
 
-// The next used descriptor, whose flags were read; the rest is read once and checked.
-Result<PackedDriverQueue::Batch> PackedDriverQueue::take_used(std::uint16_t flags) const {
+// The next used descriptor, whose flags were read: the rest is read once and checked. What it
+// returns is in batch_ then.
+Result<void> PackedDriverQueue::take_used() {
   const PackedUsed used = views_.ring.used(next_used_.slot());
   if (const auto verdict = airlock_check_used_id(used.id, config_.size.value());
       verdict != AIRLOCK_OK) {
@@ -251,18 +248,21 @@ Result<PackedDriverQueue::Batch> PackedDriverQueue::take_used(std::uint16_t flag
   }
   const auto id = static_cast<std::uint16_t>(clamp_index(used.id, config_.size.value()));
   const Record& record = records_[id];
-  const std::uint32_t bytes = reported_bytes(used, flags, record.writable_bytes);
+  const std::uint32_t bytes = reported_bytes(used, flags_, record.writable_bytes);
   if (const auto verdict = airlock_check_used_element(
           record.outstanding && record.sequence < published_, bytes, record.writable_bytes);
       verdict != AIRLOCK_OK) {
     return fail({.code = to_errc(verdict),
                  .detail = verdict == AIRLOCK_BAD_LENGTH ? used.length : used.id});
   }
+  batch_.last = id;
+  batch_.written_bytes = bytes;
   // In order requests end as they were submitted: the oldest is as many back as are outstanding,
   // and all before a published one are published. HD-32.
-  const std::uint64_t count =
-      config_.features.in_order ? record.sequence - (submitted_ - outstanding_) + 1 : 1;
-  return Batch{.last = id, .left = static_cast<std::uint32_t>(count), .written_bytes = bytes};
+  batch_.left = config_.features.in_order
+                    ? static_cast<std::uint32_t>(record.sequence - (submitted_ - outstanding_) + 1)
+                    : 1;
+  return {};
 }
 
 // Gives an id and its slots back, by our own record of it (HD-6, HD-7).
@@ -271,7 +271,8 @@ void PackedDriverQueue::release(std::uint16_t id) {
   if (config_.features.in_order) oldest_ = record.next;
   free_slots_ += record.slots;
   --outstanding_;
-  record = {.next = first_free_};
+  record.outstanding = false;
+  record.next = first_free_;
   first_free_ = id;
 }
 

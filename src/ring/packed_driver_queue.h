@@ -150,8 +150,9 @@ class PackedDriverQueue {
   void put_table(std::uint16_t id, std::span<const Buffer> readable,
                  std::span<const Buffer> writable);
   void ask_for_interrupt();
-  [[nodiscard]] std::optional<std::uint16_t> find_used();
-  [[nodiscard]] Result<Batch> take_used(std::uint16_t flags) const;
+  [[nodiscard]] bool look();
+  [[nodiscard]] bool find_used();
+  [[nodiscard]] Result<void> take_used();
   void release(std::uint16_t id);
 
   DriverQueueConfig config_;
@@ -169,6 +170,7 @@ class PackedDriverQueue {
   PackedPosition next_avail_;            // where the next descriptor goes
   std::optional<First> first_;           // of what was submitted and not published
   std::uint32_t unpublished_slots_ = 0;  // of what was submitted and not published
+  std::uint16_t flags_ = 0;              // of the next used descriptor, as last read
   PackedPosition next_used_;             // the next used descriptor that we take
   Batch batch_;                          // what the last one returned, and poll() did not yet
   std::optional<PackedPosition> event_;  // the one that the device sees, with VIRTIO_F_EVENT_IDX

@@ -234,10 +234,10 @@ TEST_P(PackedDriverQueueTest, WritesATableWhereTheRequestFitsOne) {
   EXPECT_EQ(named.flags, VIRTQ_DESC_F_INDIRECT | VIRTQ_DESC_F_AVAIL);
   EXPECT_EQ(named.length, 32U);
   EXPECT_EQ(named.next, id);
-  EXPECT_EQ(named.address,
-            std::to_underlying(region_.address(tables_)) + id * std::uint64_t{3 * 16});
-  const auto table =
-      MUST(region_.bytes().slice(std::to_underlying(tables_) + id * std::uint64_t{3 * 16}, 32));
+  EXPECT_EQ(named.address, std::to_underlying(region_.address(tables_)) +
+                               std::uint64_t{id} * kTableEntries * AIRLOCK_DESC_BYTES);
+  const auto table = MUST(region_.bytes().slice(
+      std::to_underlying(tables_) + std::uint64_t{id} * kTableEntries * AIRLOCK_DESC_BYTES, 32));
   const auto data = std::to_underlying(region_.address(data_));
   EXPECT_EQ(table.load_relaxed<Le64>(0).get(), data);
   EXPECT_EQ(table.load_relaxed<Le64>(8).get(), 16U);
