@@ -81,7 +81,8 @@ class RandomDriver {
     return static_cast<std::uint16_t>(below(8) == 0 ? number() : below(kSize));
   }
   std::uint32_t length() {
-    return static_cast<std::uint32_t>(below(3) == 0 ? number() : 512 * (1 + below(8)));
+    return static_cast<std::uint32_t>(below(3) == 0 ? number()
+                                                    : std::uint64_t{512} * (1 + below(8)));
   }
   /// Not the sectors that belong to the canary, whatever wraps.
   std::uint64_t sector() { return below(3) == 0 ? number() | 1ULL << 40 : below(512); }
@@ -164,7 +165,7 @@ class RandomDriver {
   }
   void ring_memory() {
     const std::uint64_t all = HostileDriver::kRingBytes * AttackTarget::kQueues;
-    d_.memory().store_relaxed<Le16>(HostileDriver::kRings + below(all / 2) * 2,
+    d_.memory().store_relaxed<Le16>(HostileDriver::kRings + std::uint64_t{below(all / 2)} * 2,
                                     Le16(static_cast<std::uint16_t>(number())));
   }
   // Messages that wait for the device to be done wait for the gate: not for long.

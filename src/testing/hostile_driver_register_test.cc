@@ -341,8 +341,8 @@ const HostileCase kVector[] = {
      }},
     {"PendingBitsAreReadOnly", End::kGoesOn,
      [](HostileDriver& d) {
-       d.write(pci::kMsixBar, HostileDriver::kVectors * 16, kMost, 8);
-       EXPECT_EQ(d.read(pci::kMsixBar, HostileDriver::kVectors * 16, 8), 0U);
+       d.write(pci::kMsixBar, HostileDriver::kVectors * std::uint64_t{16}, kMost, 8);
+       EXPECT_EQ(d.read(pci::kMsixBar, HostileDriver::kVectors * std::uint64_t{16}, 8), 0U);
      }},
     {"SwitchesAreFlippedInConfigSpace", End::kGoesOn,
      [](HostileDriver& d) {
