@@ -507,12 +507,14 @@ Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline&
 // Until an interrupt, or for a moment where none would come.
 void BlkQueue::sleep(const Deadline& deadline, unsigned round) {
   // What waits for the pool alone is woken by nobody: other queues free it.
-  const bool in_flight = free_parts_.size() != parts_.size();
+  const auto in_flight = [this] { return free_parts_.size() != parts_.size(); };
   const int fd = interrupt_fd();
-  if (fd < 0 || !in_flight) return pause_between_polls(round);
+  if (fd < 0 || !in_flight()) return pause_between_polls(round);
   const std::uint64_t before = stats_.requests;
   (void)arm();
   if (stats_.requests != before) return;
+  // It may have taken the last part in flight of a request that has more, and found the pool full.
+  if (!in_flight()) return pause_between_polls(round);
   const std::array<int, 2> fds{fd, device_.transport().interrupt_fd(0)};
   stats_.sleeps++;
   (void)wait_readable(fds, deadline);

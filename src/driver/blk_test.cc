@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <thread>
 
+#include "shm/access_hook.h"
 #include "testing/blk_fixture.h"
 
 namespace airlock::driver {
@@ -129,6 +131,57 @@ TEST_F(BlkTest, WaitsForAPoolThatIsFullAndLosesNothing) {
   EXPECT_EQ(queue().poll()->cookie, 9U);
 }
 
+// Completes the first part of a request when its driver has made up its mind to sleep, takes the
+// slot that the part had, as another queue would, and gives it back ten looks later.
+class SlotThief final : public shm::AccessObserver {
+ public:
+  SlotThief(testing::FakeDisk& disk, pool::Pool& pool) : disk_(disk), pool_(pool) {}
+
+  void before_access(const shm::Access& access) override {
+    if (!served_) {
+      if (access.kind != shm::Access::Kind::kStore) return;
+      served_ = true;  // the driver asks for an interrupt
+      disk_.serve();
+    } else if (!stolen_ && looks_ == 0) {
+      if (auto slot = pool_.allocate(pool::kSlotBytes)) stolen_.emplace(std::move(*slot));
+    } else if (stolen_ && ++looks_ == 10) {
+      stolen_.reset();
+      disk_.held = false;
+    }
+  }
+  [[nodiscard]] int looks() const { return looks_; }
+
+ private:
+  testing::FakeDisk& disk_;
+  pool::Pool& pool_;
+  std::optional<pool::InPlaceBuffer> stolen_;
+  bool served_ = false;
+  int looks_ = 0;
+};
+
+// HD-30: what waits for the pool alone has no interrupt to wait for.
+TEST_F(BlkTest, DoesNotSleepWhenThePoolIsAllThatItWaitsFor) {
+  options_.spin = 0us;
+  open();
+  disk().held = true;
+  std::vector<pool::InPlaceBuffer> hogs;
+  while (auto hog = blk().device().pool().allocate(pool::kSlotBytes)) {
+    hogs.push_back(std::move(*hog));
+  }
+  hogs.pop_back();
+  const auto bytes = testing::pattern(2 * pool::kSlotBytes);
+  MUST(queue().submit({.op = BlkOp::kWrite, .source = bytes, .cookie = 9}));
+  queue().kick();
+  SlotThief thief(disk(), blk().device().pool());
+  const shm::ScopedAccessHook hook(&thief);
+  EXPECT_TRUE(queue().wait(1s));
+  EXPECT_EQ(thief.looks(), 10);
+  const auto completion = queue().poll();
+  ASSERT_TRUE(completion);
+  EXPECT_FALSE(completion->error);
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), disk().bytes.begin()));
+}
+
 // HD-30: many more requests than slots in the ring; each completes once.
 TEST_F(BlkTest, QueuesWhatTheRingHasNoRoomFor) {
   disk().queue_sizes = {8};
@@ -241,6 +294,7 @@ TEST_F(BlkTest, ReadOnlyDiskTakesNoWrites) {
   EXPECT_TRUE(blk().flush());
 }
 
+// VIRTIO 1.3, 5.2.6.1: no FLUSH request to a device that did not offer it.
 TEST_F(BlkTest, FlushNeedsNoDeviceThatWritesThrough) {
   disk().own_features = 0;
   open();
