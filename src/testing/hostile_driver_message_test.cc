@@ -176,6 +176,24 @@ const HostileCase kMalformed[] = {
      [](HostileDriver& d) {
        d.exchange(spec::VFIO_USER_DEVICE_GET_INFO, device_info(16), {}, 0xf);
      }},
+    // Fds.
+    {"FdWithAQuestion", End::kRefused,
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_DEVICE_GET_INFO, device_info(16), vfio_user::some_eventfds(1));
+     }},
+    {"FdWithAWrite", End::kRefused,
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_REGION_WRITE, access(2, HostileDriver::kData, 4) + Bytes(4),
+                  vfio_user::some_eventfds(1));
+     }},
+    {"FdsMoreThanAgreed", End::kRefused,
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_DEVICE_GET_INFO, device_info(16), vfio_user::some_eventfds(9));
+     }},
+    {"FdsMoreThanAgreedWithADmaMap", End::kRefused,
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_DMA_MAP, dma_map(0, 4096), vfio_user::some_eventfds(100));
+     }},
     // Pieces.
     {"HalfAHeader", End::kClosed,
      [](HostileDriver& d) {
