@@ -454,5 +454,28 @@ const HostileCase kAvailIndex[] = {
 };
 AIRLOCK_HOSTILE_CLASS(AvailIndex, kAvailIndex);
 
+// --- the same where the rings have more features ---
+
+/// Classes 1, 2, 5 and 6 once more: in order, and with event indices.
+std::vector<HostileCase> in_order_cases() {
+  constexpr std::uint64_t kFeatures =
+      spec::feature(spec::VIRTIO_F_EVENT_IDX) | spec::feature(spec::VIRTIO_F_IN_ORDER);
+  std::vector<HostileCase> cases;
+  for (const std::span<const HostileCase> some :
+       {std::span<const HostileCase>(kIndexOutOfRange), std::span<const HostileCase>(kChainShape),
+        std::span<const HostileCase>(kDirection), std::span<const HostileCase>(kAvailIndex)}) {
+    for (HostileCase one : some) {
+      // The names of the classes' cases differ, but for this.
+      if (some.data() == kDirection) one.name = "Direction" + one.name;
+      one.target.ring_features = kFeatures;
+      one.manner.accept = kFeatures;
+      cases.push_back(one);
+    }
+  }
+  return cases;
+}
+const auto kInOrder = in_order_cases();
+AIRLOCK_HOSTILE_CLASS(InOrder, kInOrder);
+
 }  // namespace
 }  // namespace airlock::testing
