@@ -187,6 +187,30 @@ class Report(unittest.TestCase):
         self.assertNotIn("HD-4", coverage.code)
         self.assertNotIn("HD-4", coverage.tests)
 
+    # What binds nobody needs no test, but a reason; a rule with a test can not be declared none.
+    def test_what_is_no_rule_needs_no_test(self):
+        texts = dict(self.TEXTS)
+        texts["docs/REQUIREMENTS.md"] += (
+            "\n## Not rules\n\n- HD-2: a fact.\n- VIRTIO 1.3, 2.7.6: names\n  a section.\n"
+            "\n## More\n\n- HD-3: is one.\n"
+        )
+        coverage = spec_coverage.collect(texts)
+        self.assertEqual(coverage.not_rules, {"HD-2": "a fact.", "2.7.6": "names a section."})
+        self.assertEqual(spec_coverage.missing_of(coverage), (["HD-3", "HD-4"], []))
+        self.assertEqual(coverage.dangling, [])
+        text = spec_coverage.render(coverage, texts)
+        self.assertIn("| HD-2 | life: recorded | `src/ring/a.h` (f) | not a rule |", text)
+        self.assertIn("| 2.7.6 | names a section. |", text)
+
+    def test_finds_an_exception_that_is_none(self):
+        texts = dict(self.TEXTS)
+        texts["docs/REQUIREMENTS.md"] += "\n## Not rules\n\n- HD-1: a fact.\n- HD-7: gone.\n"
+        self.assertEqual(
+            spec_coverage.collect(texts).dangling,
+            ["docs/REQUIREMENTS.md: HD-1 is no rule there, but a test cites it",
+             "docs/REQUIREMENTS.md: HD-7 is no rule there, and nothing cites it"],
+        )  # fmt: skip
+
     def test_finds_a_citation_that_leads_nowhere(self):
         texts = dict(self.TEXTS)
         self.assertEqual(spec_coverage.collect(texts).dangling, [])

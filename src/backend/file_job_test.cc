@@ -128,6 +128,7 @@ TEST_F(FileJobTest, TakesMorePiecesThanACallCanHave) {
   EXPECT_EQ(job.completion().bytes, kPieces * 512);
 }
 
+// VIRTIO 1.3, 5.2.6.2: a discard is a hint.
 TEST_F(FileJobTest, ADiscardThatIsNotSupportedIsDone) {
   FileJob& job = start_with({.op = BlockOp::kDiscard, .length = 4096});
   EXPECT_EQ(job.call(), Call::kPunch);

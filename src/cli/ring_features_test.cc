@@ -25,6 +25,7 @@ TEST(RingFeatures, LastWordCounts) {
   EXPECT_EQ(choose_ring_features("packed=off,packed=on", 0), kPacked);
 }
 
+// VIRTIO 1.3, 6.
 TEST(RingFeatures, EveryNameIsKnown) {
   std::uint64_t all = 0;
   for (const char* name :

@@ -68,6 +68,7 @@ TEST_F(QueueWorkerTest, PausesOnlyWhenNothingIsInFlightAndResumes) {
   finish_one(script_);
 }
 
+// VIRTIO 1.3, 2.4.1: the ring is the driver's again.
 TEST_F(QueueWorkerTest, StopForAResetReturnsNothingToTheRing) {
   start();
   offer();

@@ -192,7 +192,8 @@ INSTANTIATE_TEST_SUITE_P(Blk, BlkInterleavingTest,
 
 class BlkAccessTest : public ::testing::TestWithParam<BlkRings> {};
 
-// HD-11: the status byte, each byte of data and each answer are read once, whatever it returns.
+// HD-11, DMB-DR5: the status byte, each byte of data and each answer are read once, whatever it
+// returns.
 TEST_P(BlkAccessTest, NothingIsReadTwice) {
   BlkWorld world(GetParam().features);
   testing::DoubleFetchDetector detector(world.memory());

@@ -71,6 +71,7 @@ TEST_F(SysfsTransportTest, FindsTheMemoryBarsAndEnablesTheDevice) {
   EXPECT_EQ(transport->interrupt_vectors(), 0);
 }
 
+// VIRTIO 1.3, 4.1.3.1: with the field's own width.
 TEST_F(SysfsTransportTest, ReadsAndWritesRegistersOfEachWidth) {
   const auto transport = MUST(open());
   EXPECT_TRUE(transport->write({.bar = 0, .offset = 8, .width = Width::k8}, 0x1122334455667788));

@@ -96,6 +96,7 @@ VirtioPciCapabilities walk_one(const T& cap) {
   return MUST(find_capabilities(space, kBars));
 }
 
+// VIRTIO 1.3, 4.1.4.
 TEST(Capabilities, FindsWhatOurOwnDeviceShows) {
   TestDevice bus;
   const auto found = MUST(find_capabilities(bus, bus.bar_sizes()));
@@ -261,7 +262,7 @@ TEST(Capabilities, CommonConfigurationIsLongEnoughAndAligned) {
   EXPECT_FALSE(common(0x3ff0, 64));
 }
 
-// VIRTIO 1.3, 4.1.4.4.1.
+// VIRTIO 1.3, 4.1.4.4, 4.1.4.4.1.
 TEST(Capabilities, NotifyMultiplierIsAnEvenPowerOfTwoOrZero) {
   for (const std::uint32_t good : {0U, 2U, 4U, 4096U, 0x80000000U}) {
     EXPECT_TRUE(walk_one(notify(good)).notify) << good;
@@ -276,7 +277,7 @@ TEST(Capabilities, NotifyMultiplierIsAnEvenPowerOfTwoOrZero) {
   EXPECT_FALSE(walk_one(short_one).notify);
 }
 
-// BASE-8, DMB-D4: 64 bits of each, by id.
+// BASE-8, DMB-D4; VIRTIO 1.3, 4.1.4.7: 64 bits of each, by id.
 TEST(Capabilities, SharedMemoryHas64Bits) {
   FakeSpace space;
   space.add(shared(5, 4, 0x1'0000'0000, 0x1'0000'0000));

@@ -32,7 +32,8 @@ Refusal refusal(const Negotiation& rules, std::uint64_t accepted) {
   return static_cast<Refusal>(judged.error().detail);
 }
 
-// GEN-DV2, BASE-4, DMB-D2.
+// GEN-DV2, BASE-4, DMB-D2. No ORDER_PLATFORM: both sides are processors that share coherent memory,
+// so barriers are those between two of them (BASE-6, DMB-D3).
 TEST(Negotiation, OffersTheRegionByPolicyAndMode) {
   EXPECT_EQ(rules(DmaPolicy::kRequire).offered(0), kAlways | kSwiotlb);
   EXPECT_EQ(rules(DmaPolicy::kPrefer).offered(0), kAlways | kSwiotlb);
@@ -55,6 +56,7 @@ TEST(Negotiation, OffersOfTheTransportWhatItIsToldTo) {
 }
 
 // DEF-2: a back end's feature set has bit 27 as ANY_LAYOUT; it must not get through as a promise.
+// VIRTIO 1.3, 2.2, 6: nor any other bit that is not a device type's. BASE-6: nor ORDER_PLATFORM.
 TEST(Negotiation, OffersOfAModelOnlyWhatIsAModelsToOffer) {
   const std::uint64_t all = ~std::uint64_t{0};
   const std::uint64_t open =
@@ -63,6 +65,7 @@ TEST(Negotiation, OffersOfAModelOnlyWhatIsAModelsToOffer) {
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_ANY_LAYOUT), 0U);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_DMB), 0U);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_SR_IOV), 0U);
+  EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_ORDER_PLATFORM), 0U);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_NOTIFICATION_DATA), 0U);
   EXPECT_EQ(open & spec::feature(spec::VIRTIO_F_RING_RESET), 0U);
   EXPECT_NE(open & spec::feature(spec::VIRTIO_F_EVENT_IDX), 0U);
@@ -72,6 +75,7 @@ TEST(Negotiation, OffersOfAModelOnlyWhatIsAModelsToOffer) {
   EXPECT_NE(dmb & kDmb, 0U);
 }
 
+// GEN-N1: by bus address without ACCESS_PLATFORM too.
 TEST(Negotiation, RegionAcceptedMeansTheRegionAndNothingElse) {
   const auto bus =
       MUST(rules(DmaPolicy::kRequire).judge(kVersion | kSwiotlb, kVersion | kPlatform | kSwiotlb));

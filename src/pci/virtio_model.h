@@ -43,7 +43,7 @@ class VirtioTransport {
   /// Tells the driver that `queue` has used buffers.
   virtual void interrupt_queue(std::uint16_t queue) = 0;
   /// Tells the driver that the configuration changed; call it after the change, on the control
-  /// thread, so that no read falls between the two. VIRTIO 1.3, 2.5.1.
+  /// thread, so that no read falls between the two. VIRTIO 1.3, 2.5.2.
   virtual void interrupt_config() = 0;
   /// The driver broke a rule: DEVICE_NEEDS_RESET, a configuration interrupt, one log line for the
   /// first since the last reset. `error.queue` names the queue. DEF-5, DMB-D7.

@@ -33,6 +33,16 @@ std::uint8_t find(const Space& space, std::uint8_t id, std::uint8_t cfg_type = 0
   return 0;
 }
 
+// VIRTIO 1.3, 4.1.2, 4.1.2.1: what tells a driver that this is a modern block device, and no other.
+TEST(Identity, IsThatOfAModernDevice) {
+  TestDevice device;
+  const auto word = [&](std::uint16_t at) { return device.read<std::uint16_t>(kConfigRegion, at); };
+  EXPECT_EQ(word(spec::PCI_VENDOR_ID), spec::VIRTIO_PCI_VENDOR_ID);
+  EXPECT_EQ(word(spec::PCI_DEVICE_ID), 0x1040 + spec::VIRTIO_ID_BLOCK);
+  EXPECT_GE(device.read<std::uint8_t>(kConfigRegion, spec::PCI_REVISION_ID), 1);
+  EXPECT_GE(word(spec::PCI_SUBSYSTEM_ID), 0x40);
+}
+
 // VFIO_USER 2.2, in the order that QEMU 11.1 was seen to use.
 TEST(QemuSequence, StartsUpResetsAndSizes) {
   TestDevice device;
@@ -143,7 +153,7 @@ TEST(RegionCapability, CapabilitiesAreReadOnly) {
   }
 }
 
-// SYS-2: a BAR that moves between probe and use breaks bus addresses detectably.
+// SYS-2, DMB-D10: a BAR that moves between probe and use breaks bus addresses detectably.
 TEST(Relocation, BreaksBusAddressesDetectably) {
   TestDevice device;
   device.place_region(TestDevice::kBusBase);
@@ -157,6 +167,7 @@ TEST(Relocation, BreaksBusAddressesDetectably) {
   EXPECT_TRUE(device.enable_queue(device.good_queue(0)));
 }
 
+// DMB-D10: a guest may move its BAR; the region that offsets are in does not move with it.
 TEST(Relocation, SparesOffsets) {
   TestDevice device({.negotiation = {.offer = AddressOffer::kOffset}});
   device.place_region(TestDevice::kBusBase);
@@ -190,7 +201,7 @@ TEST(Relocation, BusAddressesNeedDecoding) {
                                     .device_area = window::DriverAddress{TestDevice::kBusBase}}));
 }
 
-// --- VIRTIO 1.3, 4.1.4.9 ---
+// --- VIRTIO 1.3, 4.1.4.9, 4.1.4.9.1 ---
 
 class ConfigWindow : public testing::Test {
  protected:

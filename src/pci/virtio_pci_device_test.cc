@@ -281,7 +281,7 @@ TEST_F(VirtioPciDeviceTest, NotifiesEnabledQueuesOfARunningDevice) {
   EXPECT_EQ(device_.model.notified, (std::vector<std::uint16_t>{0, 0}));
 }
 
-// VIRTIO 1.3, 4.1.4.5.1, 4.1.5.1.3.
+// VIRTIO 1.3, 2.5.2, 4.1.4.5, 4.1.4.5.1, 4.1.5.1.3.
 TEST_F(VirtioPciDeviceTest, InterruptsGoToTheQueuesVectorAndToIsr) {
   const EventFd config = listen(0);
   const EventFd queue = listen(1);
@@ -367,7 +367,7 @@ TEST_F(VirtioPciDeviceTest, AWorkersViolationNeedsAReset) {
   start();
 }
 
-// --- reset. VIRTIO 1.3, 2.4, 4.1.4.3.1 ---
+// --- reset. VIRTIO 1.3, 2.4, 2.4.1, 4.1.4.3.1 ---
 
 TEST_F(VirtioPciDeviceTest, StatusReadsNonzeroUntilTheModelHasStopped) {
   device_.model.stop_later = true;
@@ -410,6 +410,28 @@ TEST_F(VirtioPciDeviceTest, ResetDropsInterruptsThatAreStillPending) {
   device_.device->interrupt_queue(0);
   device_.set_status(0);
   EXPECT_FALSE(listen(1).drain());
+}
+
+// A worker that is late, and a driver that is early. Its twin: the same was heard before the reset.
+TEST_F(VirtioPciDeviceTest, SendsAndServesNothingAfterAReset) {
+  const EventFd heard = listen(1);
+  device_.write<std::uint16_t>(kRegistersBar, kConfigVector, 1);
+  start();
+  device_.select(0);
+  device_.write<std::uint16_t>(kRegistersBar, kVector, 1);
+  const auto act = [&] {
+    device_.device->interrupt_queue(0);
+    device_.device->interrupt_config();
+    device_.write<std::uint16_t>(kRegistersBar, kNotifyOffset, 0);
+  };
+  act();
+  EXPECT_TRUE(heard.drain());
+  EXPECT_EQ(device_.model.notified.size(), 1U);
+  device_.set_status(0);
+  ASSERT_EQ(device_.status(), 0);
+  act();
+  EXPECT_FALSE(heard.drain());
+  EXPECT_EQ(device_.model.notified.size(), 1U);
 }
 
 // VFIO_USER 1.14: config registers to defaults, and a virtio reset.

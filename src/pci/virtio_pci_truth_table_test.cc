@@ -68,8 +68,8 @@ TEST_P(TruthTable, Row1NoRegionNoBit) {
   EXPECT_EQ(device.model.starts.size(), 1U);
 }
 
-// Rows 2 and 3: the bit without the region breaks GEN-DV2, the region without the bit PCI-D1. No
-// policy makes a device that shows one without the other.
+// Rows 2 and 3: the bit without the region breaks GEN-DV2 and DMB-D1, the region without the bit
+// PCI-D1. No policy makes a device that shows one without the other.
 TEST_P(TruthTable, Rows2And3AreNeverGenerated) {
   for (const DmaPolicy policy : kPolicies) {
     TestDevice device(options(policy));
@@ -107,7 +107,7 @@ TEST_P(TruthTable, Row4AcceptedReachesTheRegionOnly) {
   }
 }
 
-// Row 4, the rejecting twin.
+// Row 4, the rejecting twin. DEF-8: under a hint too, accepted means all, and mixing is refused.
 TEST_P(TruthTable, Row4AcceptedAndThenGuestMemory) {
   for (const DmaPolicy policy : {DmaPolicy::kRequire, DmaPolicy::kPrefer}) {
     TestDevice device(options(policy));

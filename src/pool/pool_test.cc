@@ -90,7 +90,7 @@ TEST_P(PoolTest, UnmapCopiesBackTheBytesWrittenAndNoMore) {
   EXPECT_TRUE(std::equal(target.begin() + 400, target.end(), before.begin() + 400));
 }
 
-TEST_P(PoolTest, UnmapWithMoreThanWasMappedCopiesNothing) {  // HD-3, HD-10
+TEST_P(PoolTest, UnmapWithMoreThanWasMappedCopiesNothing) {  // HD-3, HD-10, DMB-DR5
   auto target = pattern(1000, 3);
   const auto before = target;
   const Mapped mapped = MUST(pool_->map_from_device(target));

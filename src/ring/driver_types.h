@@ -25,7 +25,7 @@ struct Completion {
   std::uint64_t cookie = 0;         // as given to submit()
   std::uint32_t written_bytes = 0;  // at most the bytes of the writable buffers
   /// False: the device returned it with a later one, and said nothing of its length; written_bytes
-  /// is then all that the writable buffers have. VIRTIO 1.3, 2.7.9, 2.8.9; HD-32.
+  /// is then all that the writable buffers have. VIRTIO 1.3, 2.7.9, 2.8.8; HD-32.
   bool length_reported = true;
 
   friend bool operator==(const Completion&, const Completion&) = default;

@@ -207,7 +207,7 @@ TEST_P(PackedDriverEvents, NotifiesWhenTheSlotIsMadeAvailableThatTheDeviceNamed)
   }
 }
 
-// VIRTIO 1.3, 2.8.16, 4.1.5.2: the next slot that is not available yet, and its wrap counter.
+// VIRTIO 1.3, 2.9, 4.1.5.2: the next slot that is not available yet, and its wrap counter.
 TEST_P(PackedDriverEvents, NotificationDataNamesTheNextSlotAndItsLap) {
   EXPECT_EQ(queue_.notification_data(), kQueue | 0x8000'0000U);
   for (std::uint32_t slot = 2; slot < 40; slot += 2) {

@@ -98,7 +98,7 @@ class PackedDriverQueue {
   [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
   /// What a notification says where VIRTIO_F_NOTIFICATION_DATA was negotiated: the queue's number
   /// in bits 0 to 15, the slot of the next available descriptor in bits 16 to 30, its wrap counter
-  /// above. VIRTIO 1.3, 2.8.16, 2.9, 4.1.5.2.
+  /// above. VIRTIO 1.3, 2.9, 4.1.5.2.
   [[nodiscard]] std::uint32_t notification_data() const {
     return config_.queue | std::uint32_t{next_avail_.off_wrap()} << 16;
   }

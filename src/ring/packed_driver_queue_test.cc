@@ -96,8 +96,8 @@ TEST_P(PackedDriverQueueTest, RefusesOffsetZeroInOffsetModeOnly) {
 
 // --- submit and publish -----------------------------------------------------------------------
 
-// VIRTIO 1.3, 2.8.6, 2.8.17, 2.8.21.1: the chain, readable part first, the id in the last, and the
-// flags of its first descriptor after everything else.
+// VIRTIO 1.3, 2.8.6, 2.8.17, 2.8.21, 2.8.21.1: the chain, readable part first, the id in the last,
+// and the flags of its first descriptor after everything else.
 TEST_P(PackedDriverQueueTest, WritesTheChainThenTheFlagsOfItsHead) {
   const Token token = MUST(
       queue_.submit(std::array{buffer(16), buffer(4096, 16)}, std::array{buffer(1, 8000)}, 42));
@@ -445,8 +445,8 @@ TEST_P(PackedDriverQueueTest, TakesEverythingThatIsOutstandingInAnyOrder) {
   EXPECT_EQ(queue_.outstanding(), 0U);
 }
 
-// HD-6, HD-7: the ring means nothing to the driver once written: neither which slots a request had,
-// nor where the next used descriptor is.
+// HD-6, HD-7, DMB-DR5: the ring means nothing to the driver once written: neither which slots a
+// request had, nor where the next used descriptor is.
 TEST_P(PackedDriverQueueTest, GoesOnByItsOwnRecordNotByTheRing) {
   for (std::uint64_t round = 0; round < 100; ++round) {
     const std::uint16_t id = request(round);

@@ -102,6 +102,7 @@ TEST_P(SplitDeviceQueueTest, AnEmptyRingIsNoError) {
   EXPECT_FALSE(queue_.broken());
 }
 
+// VIRTIO 1.3, 2.7.8.2: the element is whole, and the bytes are written, before the index says so.
 TEST_P(SplitDeviceQueueTest, TakesAChainAndReturnsIt) {
   const auto built = ChainBuilder(driver_).readable("head").writable(8).writable(1).submit();
   EXPECT_EQ(MUST(queue_.pop(chain_)), Head{built.head()});

@@ -96,7 +96,7 @@ class SplitDriverQueue {
   /// Slots that submit() may use now.
   [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
   /// What a notification says where VIRTIO_F_NOTIFICATION_DATA was negotiated: the queue's number
-  /// in bits 0 to 15, the next available index above. VIRTIO 1.3, 2.7.23, 4.1.5.2.
+  /// in bits 0 to 15, the next available index above. VIRTIO 1.3, 2.9, 4.1.5.2.
   [[nodiscard]] std::uint32_t notification_data() const {
     return config_.queue | std::uint32_t{next_avail_.value()} << 16;
   }

@@ -82,7 +82,7 @@ TEST(SplitDriverQueueOffset, RefusesOffsetZeroInOffsetModeOnly) {
 
 // --- submit and publish -----------------------------------------------------------------------
 
-// VIRTIO 1.3, 2.7.4.2, 2.7.13.1: the chain, readable part first.
+// VIRTIO 1.3, 2.7.4.2, 2.7.13, 2.7.13.1: the chain, readable part first.
 TEST_P(SplitDriverQueueTest, WritesTheChainThenTheIndex) {
   const Token token = MUST(
       queue_.submit(std::array{buffer(16), buffer(4096, 16)}, std::array{buffer(1, 8000)}, 42));
@@ -323,13 +323,13 @@ TEST_P(SplitDriverQueueTest, TakesEverythingThatIsOutstandingAtOnce) {
   EXPECT_EQ(queue_.outstanding(), 0U);
 }
 
-// HD-22: an element counts once the index covers it, not before.
+// HD-22; VIRTIO 1.3, 2.7.14: an element counts once the index covers it, not before.
 TEST_P(SplitDriverQueueTest, AnElementWithoutItsIndexIsNothing) {
   device_.put_used(0, {.id = request(), .length = 0});
   EXPECT_EQ(MUST(queue_.poll()), std::nullopt);
 }
 
-// HD-6, HD-7: the descriptor table means nothing to the driver once written.
+// HD-6, HD-7, DMB-DR5: the descriptor table means nothing to the driver once written.
 TEST_P(SplitDriverQueueTest, FreesByItsOwnRecordNotByTheRing) {
   for (int round = 0; round < 100; ++round) {
     const std::uint16_t id = request();

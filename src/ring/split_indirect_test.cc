@@ -300,7 +300,8 @@ TEST_P(SplitDriverIndirect, RefusesAChainLongerThanTheQueue) {
   EXPECT_EQ(queue.free_slots(), kSlots - 1);
 }
 
-// HD-8: what a device writes into the tables, or over the descriptor, is nothing to the driver.
+// HD-8, DMB-DR5: what a device writes into the tables, or over the descriptor, is nothing to the
+// driver.
 TEST_P(SplitDriverIndirect, NeverReadsATableBack) {
   for (int round = 0; round < 100; ++round) {
     const std::uint16_t id = request();

@@ -5,7 +5,7 @@
 // each access of a word by which they tell each other (indices, flags, events) a schedule says who
 // goes on, and every schedule of a small scope is tried. If both sleep, a wakeup was lost. What a
 // processor may reorder is not seen here: that is what the barriers and the thread test are for.
-// VIRTIO 1.3, 2.7.7, 2.7.10; HD-22.
+// VIRTIO 1.3, 2.7.7, 2.7.10, 2.7.13.4.1; HD-22.
 #include <gtest/gtest.h>
 
 #include <algorithm>

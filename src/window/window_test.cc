@@ -65,7 +65,7 @@ TEST_F(WindowTest, NothingIsReachableBeforeNegotiation) {
   EXPECT_FALSE(reaches(kBase, 16));
 }
 
-// SYS-2: a BAR that moves breaks bus addresses detectably; offsets survive.
+// SYS-2, DMB-D10: a BAR that moves breaks bus addresses detectably; offsets survive.
 TEST_F(WindowTest, MovedRegionBreaksBusAddressesAndSparesOffsets) {
   window_.configure(AddressMode::kBus, Reach::kRegion);
   EXPECT_FALSE(reaches(kBase, 16));
@@ -78,6 +78,7 @@ TEST_F(WindowTest, MovedRegionBreaksBusAddressesAndSparesOffsets) {
   EXPECT_TRUE(reaches(4096, 16));
 }
 
+// DEF-8: what was shared is out of reach once the region was accepted.
 TEST_F(WindowTest, GuestMemoryIsReachableOnlyWhereAllowed) {
   const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
   ASSERT_TRUE(

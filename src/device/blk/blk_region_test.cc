@@ -14,6 +14,7 @@ backend::Geometry disk() {
   return {.capacity_bytes = std::uint64_t{1} << 30};
 }
 
+// DEF-4: room for all rings, and for a request of each queue.
 TEST(BlkRegion, SmallestHoldsRingsAndRequestsOfEveryQueue) {
   EXPECT_EQ(blk_region_bytes_min({.queues = 1, .queue_size = 256}), std::uint64_t{256} << 10);
   const std::uint64_t many = blk_region_bytes_min({.queues = 16, .queue_size = 1024});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests through a real ring into the parser: each accepted form beside the forms that must be
-// refused, and with which status. VIRTIO 1.3, 5.2.6.
+// refused, and with which status. VIRTIO 1.3, 5.2.6, 5.2.6.2.
 #include "device/blk/blk_request.h"
 
 #include <gtest/gtest.h>

@@ -276,6 +276,38 @@ TEST_F(ConformanceTest, NoticesABitWithoutARegion) {  // GEN-DV2, PCI-D1
   expect_fail("PCI-D1", "not offered");
 }
 
+TEST_F(ConformanceTest, NoticesADmbWithoutSharedMemory) {  // DMB-D1
+  make({.offer = AddressOffer::kOffset});
+  expect_pass("DMB-D1");
+  lie_in_config(
+      capability(spec::VIRTIO_PCI_CAP_SHARED_MEMORY_CFG) + offsetof(spec::VirtioPciCap, cfg_type),
+      0x40);
+  expect_fail("DMB-D1", "no shared memory");
+}
+
+// DMB-D5; VIRTIO 1.3, 5.7.5, 5.11.6.4: a GPU's id 1 and a file system's id 0 are something else.
+TEST_F(ConformanceTest, NoticesAnIdThatItsDeviceTypeDefines) {
+  make({.offer = AddressOffer::kOffset});
+  for (const auto& [device_id, taken, free] : {std::tuple{0x50, 1, 2}, std::tuple{0x5a, 0, 1}}) {
+    lie_in_config(spec::PCI_DEVICE_ID, static_cast<std::uint8_t>(device_id));
+    lie(offsetof(spec::VirtioPciCommonCfgDmb, dmb_shm_id), static_cast<std::uint64_t>(taken));
+    expect_fail("DMB-D5", "the device type's");
+    lie(offsetof(spec::VirtioPciCommonCfgDmb, dmb_shm_id), static_cast<std::uint64_t>(free));
+    expect_pass("DMB-D5");
+  }
+}
+
+TEST_F(ConformanceTest, NoticesARegionThatMoves) {  // DMB-D10
+  expect_pass("DMB-D10");
+  const std::size_t at = capability(spec::VIRTIO_PCI_CAP_SWIOTLB);
+  auto dumps = std::make_shared<unsigned>(0);
+  lies_.on_config_read = [at, dumps](std::uint16_t from, std::span<std::byte> target) {
+    if (from != 0 || target.size() < at + sizeof(spec::VirtioPciCap)) return;
+    if (++*dumps > 1) target[at + offsetof(spec::VirtioPciCap, offset) + 1] = std::byte{0x10};
+  };
+  expect_fail("DMB-D10", "changed");
+}
+
 TEST_F(ConformanceTest, NoticesADmbIdThatNamesNoRegion) {  // DMB-D4
   make({.offer = AddressOffer::kOffset});
   lie(offsetof(spec::VirtioPciCommonCfgDmb, dmb_shm_id), 77);
@@ -299,16 +331,28 @@ TEST_F(ConformanceTest, NoticesFeaturesBeyondTheSecondWord) {
   expect_fail("VIRTIO-4.1.4.3.1/feature-words", "word 3");
 }
 
-TEST_F(ConformanceTest, NoticesAnOfferWithoutVersion1) {
+TEST_F(ConformanceTest, NoticesAnOfferWithoutVersion1) {  // VIRTIO 1.3, 6.2
   lie_about_offer(0, spec::feature(spec::VIRTIO_F_VERSION_1));
   expect_fail("VIRTIO-6.2/version-1", "not offered");
 }
 
-TEST_F(ConformanceTest, NoticesAFeatureWithoutWhatItNeeds) {  // BASE-3
+TEST_F(ConformanceTest, NoticesAFeatureWithoutWhatItNeeds) {  // BASE-3; VIRTIO 1.3, 5.2.5.2
   lie_about_offer(spec::feature(spec::VIRTIO_BLK_F_CONFIG_WCE),
                   spec::feature(spec::VIRTIO_BLK_F_FLUSH));
   expect_fail("BASE-3", "bit 11");
   expect_fail("VIRTIO-5.2.5.2/flush", "CONFIG_WCE");
+}
+
+// VIRTIO 1.3, 5.1.3.1: a network device with MQ, without and with the control queue.
+TEST_F(ConformanceTest, NoticesANetworkFeatureWithoutWhatItNeeds) {
+  constexpr std::uint64_t kMq = spec::feature(22);
+  constexpr std::uint64_t kControlQueue = spec::feature(17);
+  disk().own_features = 0;
+  lie_in_config(spec::PCI_DEVICE_ID, 0x40 + spec::VIRTIO_ID_NET);
+  lie_about_offer(kMq, kControlQueue);
+  expect_fail("BASE-3", "bit 22");
+  lie_about_offer(kMq | kControlQueue, 0);
+  expect_pass("BASE-3");
 }
 
 TEST_F(ConformanceTest, NoticesAnOfferThatChanges) {
@@ -355,7 +399,7 @@ TEST_F(ConformanceTest, NoticesAGenerationThatNeverStands) {  // BASE-7
   expect_fail("VIRTIO-4.1.4.3.1/generation", "never stands still");
 }
 
-TEST_F(ConformanceTest, NoticesValuesThatChangeBehindTheGeneration) {
+TEST_F(ConformanceTest, NoticesValuesThatChangeBehindTheGeneration) {  // VIRTIO 1.3, 2.5.2
   auto count = std::make_shared<std::uint8_t>(0);
   lies_.on_read = [count](const Register& from, std::uint64_t& read) {
     if (from.offset == pci::kDeviceConfigOffset) read = ++*count;
@@ -464,7 +508,7 @@ TEST_F(ConformanceTest, NoticesScribblesOverTheDescriptors) {  // VIRTIO 1.3, 2.
   expect_fail("VIRTIO-2.7.5.1", "wrote to the descriptors");
 }
 
-TEST_F(ConformanceTest, NoticesADeviceThatServesBeforeDriverOk) {
+TEST_F(ConformanceTest, NoticesADeviceThatServesBeforeDriverOk) {  // VIRTIO 1.3, 2.4.1
   lies_.on_write = [this](const Register& to, std::uint64_t /*value*/) {
     if (is_notification(to)) disk_->mapping.bytes().fill_zero(RawQueue::kDataStart + 1024, 512);
     return false;
@@ -499,7 +543,7 @@ TEST_F(ConformanceTest, NoticesADiskThatReadsWhatItDoesNotHave) {
   expect_fail("VIRTIO-5.2.6/unknown-type", "status 0, not 2");
 }
 
-TEST_F(ConformanceTest, NoticesADiskThatForgetsWhatWasWritten) {
+TEST_F(ConformanceTest, NoticesADiskThatForgetsWhatWasWritten) {  // VIRTIO 1.3, 5.2.6.2
   destructive_ = true;
   disk().on_answer = [this](const spec::VirtioBlkReqHeader& header,
                             testing::FakeDisk::Answer& /*answer*/) {
@@ -508,6 +552,7 @@ TEST_F(ConformanceTest, NoticesADiskThatForgetsWhatWasWritten) {
   expect_fail("VIRTIO-5.2.6.2/write", "other bytes");
 }
 
+// VIRTIO 1.3, 5.2.4, 5.2.5, 5.2.5.2.
 TEST_F(ConformanceTest, NoticesADiskWithNonsenseInItsConfiguration) {
   disk().own_features |=
       spec::feature(spec::VIRTIO_BLK_F_BLK_SIZE) | spec::feature(spec::VIRTIO_BLK_F_SEG_MAX) |

@@ -181,7 +181,7 @@ Result<Finding> check_dmb_id_is_free(CheckContext& ctx) {
   if (!TRY(ctx.negotiate(ctx.own_features()))) return failed("FEATURES_OK was withheld");
   const std::uint16_t id = TRY(ctx.common().dmb_shm_id());
   const std::uint16_t type = ctx.device_type();
-  // VIRTIO 1.3, 5.7.2 and 5.11.4.2: the only types that define one.
+  // VIRTIO 1.3, 5.7.5 and 5.11.6.4: the only types that define one.
   const bool taken = (type == kTypeGpu && id == 1) || (type == kTypeFs && id == 0);
   return taken ? failed(fmt::format("id {} is the device type's", id)) : passed();
 }
