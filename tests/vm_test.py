@@ -195,6 +195,45 @@ airlock blk verify --device pci:0000:00:10.0 --total 8M --iodepth-max 16
                 self.assertEqual(device.stats()["violations"], 0)
 
 
+class Module(VmTest):
+    POOL = "/sys/kernel/debug/virtio_pci_airlock/0000:00:10.0"
+
+    # DT-10: the fill of the pool under swiotlb's names, in slots of 2 KiB; 0 starts anew, and 1 is
+    # refused. DMB-N1: a mapping takes no more than an eighth of the pool.
+    def test_pool_tells_how_full_it_is(self):
+        with self.device("--region", "16M") as device:
+            console = self.boot(device, f"""
+wait-for /dev/vda
+dmesg | grep 'largest mapping 2048 KiB'
+cd {self.POOL}
+echo "@@SLOTS $(cat io_tlb_nslabs) $(cat io_tlb_used)@@"
+dd if=/dev/vda of=/dev/null bs=2M count=8 iflag=direct 2>/dev/null
+echo "@@AFTER $(cat io_tlb_used) $(cat io_tlb_used_hiwater)@@"
+echo 0 >io_tlb_used_hiwater
+echo "@@ANEW $(cat io_tlb_used) $(cat io_tlb_used_hiwater)@@"
+if echo 1 >io_tlb_used_hiwater; then exit 1; fi
+""")
+            self.assertEqual(device.stop(), 0)
+        slots, rings = map(int, harness.said(console, "SLOTS")[0].split())
+        used, high = map(int, harness.said(console, "AFTER")[0].split())
+        self.assertEqual((slots, used), ((16 << 20) // 2048, rings))
+        self.assertGreater(high, used)
+        self.assertEqual(harness.said(console, "ANEW"), [f"{used} {used}"])
+
+    # DEF-6: the region is mapped write-back where the processor lets it: above 4 GiB, where a BAR of
+    # 2 GiB has to go. Its twin, the registers, are not.
+    def test_region_is_mapped_write_back(self):
+        with self.device("--region", "2G") as device:
+            self.boot(device, """
+wait-for /dev/vda
+set -- $(cut -d' ' -f1 /sys/bus/pci/devices/0000:00:10.0/resource)
+list=/sys/kernel/debug/x86/pat_memtype_list
+grep "mem $3-.*write-back" $list
+grep "mem $1-.*uncached" $list
+""", "--bios", "seabios")
+            self.assertEqual(device.stop(), 0)
+
+
 class Data(VmTest):
     # A kernel driver that holds the device is not driven over.
     def test_userspace_driver_keeps_off_a_device_in_use(self):
