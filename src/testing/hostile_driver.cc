@@ -269,6 +269,7 @@ bool HostileDriver::negotiate(std::uint64_t features, std::uint32_t beyond) {
 
 void HostileDriver::start() {
   place_bars();
+  reset();  // one that is under way would change the registers that features() reads by
   EXPECT_TRUE(negotiate(features())) << "FEATURES_OK was refused";
   memory().fill_zero(kRings, kRingBytes * rings_.size());
   common(Common::kConfigVector, kConfigVector, 2);
