@@ -79,14 +79,15 @@ static inline uint32_t airlock_chain_known_flags(const struct airlock_chain* cha
 }
 
 /*
- * A descriptor of the ring that names an indirect table: the rest of the chain is in it. Its WRITE
- * flag means nothing. VIRTIO 1.3, 2.7.5.3.1, 2.7.5.3.2, 2.8.7.
+ * A descriptor of the ring that names an indirect table: the rest of the chain is in it, in a
+ * packed ring all of it. Its WRITE flag means nothing. VIRTIO 1.3, 2.7.5.3.1, 2.7.5.3.2, 2.8.7.
  */
 static inline enum airlock_verdict airlock_chain_enter_table(
     struct airlock_chain* chain, const struct airlock_descriptor* descriptor) {
   const uint32_t entries = descriptor->length / AIRLOCK_DESC_BYTES;
 
   if ((descriptor->flags & AIRLOCK_DESC_NEXT) != 0) return AIRLOCK_BAD_FLAGS;
+  if (chain->rules.packed && chain->ring_count != 0) return AIRLOCK_BAD_FLAGS;
   if (entries == 0 || descriptor->length % AIRLOCK_DESC_BYTES != 0) return AIRLOCK_BAD_LENGTH;
   if (entries > chain->rules.queue_size) return AIRLOCK_CHAIN_TOO_LONG;
   chain->in_table = true;

@@ -189,6 +189,13 @@ TEST_F(CoreChain, TakesAllOfAPackedTable) {
   EXPECT_EQ(chain_.writable_bytes, 16U);
 }
 
+// VIRTIO 1.3, 2.8.7: in a packed ring a chain is direct or in a table, never both.
+TEST_F(CoreChain, RefusesATableBehindPlainDescriptorsOfAPackedRing) {
+  begin(kPackedIndirect);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_NEXT | AIRLOCK_DESC_AVAIL), AIRLOCK_OK);
+  EXPECT_EQ(step(16, AIRLOCK_DESC_INDIRECT), AIRLOCK_BAD_FLAGS);
+}
+
 // VIRTIO 1.3, 2.7.7.2, 2.7.10: entry number `event` is among those that were added.
 TEST(CoreEvent, IsNeededWhenItsEntryWasPassed) {
   EXPECT_TRUE(airlock_need_event(5, 6, 5));
