@@ -9,6 +9,6 @@
 
 typedef uint8_t u8;
 typedef uint32_t u32;
-typedef uint64_t u64;
+typedef unsigned long long u64; /* as the kernel prints it */
 
 #endif

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Goal: the pool shows a device what was mapped for it and zeros, gives back to the caller what the
+ * device wrote and no more, and refuses what it did not hand out. Method: the pool itself over a
+ * few pretended pages (shim/linux/kernel.h); each accepted case beside its rejecting twin.
+ */
+#include <linux/dma-mapping.h>
+
+#include "airlock_pool.h"
+
+#define POOL_BYTES (256UL * AIRLOCK_SLOT_SIZE)
+#define BUS 0x800000000ULL
+
+#define EXPECT(condition)                                                                     \
+	do {                                                                                  \
+		if (!(condition)) {                                                           \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
+			exit(1);                                                              \
+		}                                                                             \
+	} while (0)
+
+struct page shim_memory[SHIM_PAGES];
+
+static _Alignas(PAGE_SIZE) unsigned char region[POOL_BYTES];
+static struct device device;
+static struct airlock_pool pool;
+
+static unsigned char *source(phys_addr_t address)
+{
+	return (unsigned char *)shim_memory + address;
+}
+
+/* What the device sees at a handle. */
+static unsigned char *shown(dma_addr_t handle)
+{
+	return region + (handle - BUS);
+}
+
+static bool all(const unsigned char *bytes, size_t length, unsigned char value)
+{
+	while (length && *bytes == value) {
+		bytes++;
+		length--;
+	}
+	return length == 0;
+}
+
+static void open_pool(void)
+{
+	memset(region, 0xee, sizeof(region)); /* whatever a device left there */
+	memset(shim_memory, 0x5a, sizeof(shim_memory));
+	device.complaints = 0;
+	airlock_pool_init(&pool, &device);
+	EXPECT(airlock_pool_open(&pool, region, BUS, POOL_BYTES) == 0);
+}
+
+/* Nothing is left over, and nothing was complained about but what was meant to be refused. */
+static void close_pool(unsigned long refused)
+{
+	EXPECT(pool.refused == refused);
+	airlock_pool_close(&pool);
+	EXPECT(device.complaints == refused);
+}
+
+static dma_addr_t map(phys_addr_t address, size_t length, enum dma_data_direction direction)
+{
+	return airlock_pool_map(&pool, address, length, direction, 0);
+}
+
+/* HD-26: the slack of the last slot too. */
+static void a_device_sees_what_was_mapped_to_it_and_zeros(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(100, 5000, DMA_TO_DEVICE); /* over two pages */
+	EXPECT(handle != DMA_MAPPING_ERROR);
+	EXPECT(all(shown(handle), 5000, 0x5a));
+	EXPECT(all(shown(handle) + 5000, 3 * AIRLOCK_SLOT_SIZE - 5000, 0));
+	memset(shown(handle), 1, 5000);
+	airlock_pool_unmap(&pool, handle, 5000, 0);
+	EXPECT(all(source(100), 5000, 0x5a));
+	EXPECT(all(shown(handle), 3 * AIRLOCK_SLOT_SIZE, 0));
+	close_pool(0);
+}
+
+/* HD-26: unlike swiotlb, no copy of what the caller's buffer held before. */
+static void a_device_sees_nothing_of_what_it_is_to_fill(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(0, 3000, DMA_FROM_DEVICE);
+	EXPECT(all(shown(handle), 2 * AIRLOCK_SLOT_SIZE, 0));
+	memset(shown(handle), 7, 2 * AIRLOCK_SLOT_SIZE);
+	airlock_pool_unmap(&pool, handle, 3000, 0);
+	EXPECT(all(source(0), 3000, 7));
+	EXPECT(all(source(3000), 1000, 0x5a));
+
+	handle = map(8192, 3000, DMA_BIDIRECTIONAL); /* its twin, which the API copies in */
+	EXPECT(all(shown(handle), 3000, 0x5a));
+	airlock_pool_unmap(&pool, handle, 3000, 0);
+	close_pool(0);
+}
+
+/* HD-10: the record says how long a mapping is; the caller may have been misled. */
+static void no_more_comes_back_than_was_mapped(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(0, 100, DMA_FROM_DEVICE);
+	memset(shown(handle), 7, AIRLOCK_SLOT_SIZE);
+	airlock_pool_unmap(&pool, handle, 4096, 0);
+	EXPECT(all(source(0), 100, 7));
+	EXPECT(all(source(100), PAGE_SIZE - 100, 0x5a));
+	close_pool(0);
+}
+
+static void syncs_stay_inside_their_mapping(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(0, 2048, DMA_FROM_DEVICE);
+	memset(shown(handle), 7, 2048);
+	airlock_pool_sync_for_cpu(&pool, handle + 16, 2032);
+	EXPECT(all(source(0), 16, 0x5a) && all(source(16), 2032, 7));
+	airlock_pool_sync_for_cpu(&pool, handle + 16, 2033);
+	airlock_pool_sync_for_device(&pool, handle + 4096, 1);
+	EXPECT(all(source(2048), 2048, 0x5a));
+	airlock_pool_unmap(&pool, handle, 2048, 0);
+	close_pool(2);
+}
+
+/* HD-27: range, liveness, kind, and the start of the extent. */
+static void handles_that_are_none_are_refused(void)
+{
+	dma_addr_t coherent;
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(0, 4096, DMA_TO_DEVICE);
+	EXPECT(airlock_pool_alloc(&pool, 4096, &coherent) != NULL);
+	EXPECT(all(shown(coherent), 4096, 0));
+	airlock_pool_unmap(&pool, handle + 2048, 2048, 0); /* inside */
+	airlock_pool_unmap(&pool, coherent, 4096, 0);
+	airlock_pool_free(&pool, handle);
+	airlock_pool_unmap(&pool, BUS - 1, 1, 0);
+	airlock_pool_unmap(&pool, BUS + POOL_BYTES, 1, 0);
+	airlock_pool_unmap(&pool, BUS, 1, 0); /* never handed out: DMB-DR3 */
+	EXPECT(pool.refused == 6);
+	airlock_pool_unmap(&pool, handle, 4096, 0);
+	EXPECT(pool.refused == 6);
+	airlock_pool_unmap(&pool, handle, 4096, 0); /* twice */
+	airlock_pool_free(&pool, coherent);
+	close_pool(7);
+}
+
+/* DT-12: a CPU copy does not reach what a peer device decodes, nor what is no memory at all. */
+static void only_ram_is_bounced(void)
+{
+	const phys_addr_t peer = (SHIM_PAGES - 1) * PAGE_SIZE;
+	dma_addr_t handle;
+
+	open_pool();
+	EXPECT(map(peer, 512, DMA_TO_DEVICE) == DMA_MAPPING_ERROR);
+	EXPECT(map(peer, 512, DMA_FROM_DEVICE) == DMA_MAPPING_ERROR);
+	EXPECT(map(SHIM_PAGES * PAGE_SIZE, 512, DMA_TO_DEVICE) == DMA_MAPPING_ERROR);
+	EXPECT(map(peer + 4000, 512, DMA_TO_DEVICE) == DMA_MAPPING_ERROR);
+	handle = map(peer - 512, 512, DMA_TO_DEVICE);
+	EXPECT(handle != DMA_MAPPING_ERROR);
+	airlock_pool_unmap(&pool, handle, 512, 0);
+	close_pool(4);
+}
+
+/* HD-30, DMB-DR4, DMB-N1: larger than an eighth is refused for good, a full pool only for now. */
+static void too_large_is_final_and_full_is_not(void)
+{
+	const size_t most = POOL_BYTES / 8;
+	dma_addr_t handles[7]; /* an eighth is less by the page that is never handed out */
+	unsigned int i;
+
+	open_pool();
+	EXPECT(airlock_pool_max_mapping(&pool) == most);
+	EXPECT(map(0, most + 1, DMA_FROM_DEVICE) == DMA_MAPPING_ERROR);
+	EXPECT(map(0, 0, DMA_FROM_DEVICE) == DMA_MAPPING_ERROR);
+	for (i = 0; i < 7; i++) {
+		handles[i] = map(0, most, DMA_FROM_DEVICE);
+		EXPECT(handles[i] != DMA_MAPPING_ERROR);
+	}
+	EXPECT(map(0, most, DMA_FROM_DEVICE) == DMA_MAPPING_ERROR);
+	EXPECT(pool.exhausted == 1);
+	airlock_pool_unmap(&pool, handles[3], most, 0);
+	EXPECT(map(0, most, DMA_FROM_DEVICE) == handles[3]);
+	for (i = 0; i < 7; i++)
+		airlock_pool_unmap(&pool, handles[i], most, 0);
+	close_pool(2);
+}
+
+/* A closed pool maps nothing, and a second region starts from nothing. */
+static void a_closed_pool_maps_nothing(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	close_pool(0);
+	EXPECT(map(0, 512, DMA_TO_DEVICE) == DMA_MAPPING_ERROR);
+	EXPECT(airlock_pool_alloc(&pool, 4096, &handle) == NULL);
+	EXPECT(airlock_pool_max_mapping(&pool) == AIRLOCK_SLOT_SIZE);
+}
+
+int main(void)
+{
+	a_device_sees_what_was_mapped_to_it_and_zeros();
+	a_device_sees_nothing_of_what_it_is_to_fill();
+	no_more_comes_back_than_was_mapped();
+	syncs_stay_inside_their_mapping();
+	handles_that_are_none_are_refused();
+	only_ram_is_bounced();
+	too_large_is_final_and_full_is_not();
+	a_closed_pool_maps_nothing();
+	puts("pool_test: ok");
+	return 0;
+}
