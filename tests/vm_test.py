@@ -220,8 +220,8 @@ if echo 1 >io_tlb_used_hiwater; then exit 1; fi
         self.assertGreater(high, used)
         self.assertEqual(harness.said(console, "ANEW"), [f"{used} {used}"])
 
-    # DEF-6: the region is mapped write-back where the processor lets it: above 4 GiB, where a BAR of
-    # 2 GiB has to go. Its twin, the registers, are not.
+    # DEF-6: the region is mapped write-back where the processor lets it: above 4 GiB, where a BAR
+    # of 2 GiB has to go. Its twin, the registers, are not.
     def test_region_is_mapped_write_back(self):
         with self.device("--region", "2G") as device:
             self.boot(device, """

@@ -27,7 +27,9 @@ SOURCE = "docs/REQUIREMENTS.md"
 TEXT_MAX = 72  # characters of a requirement that the table repeats
 NAMES_MAX = 12  # tests named for one requirement, before it says how many more there are
 _CITES = re.compile(r"\b[A-Z]{2,4}-[A-Z]{0,2}\d|VIRTIO 1\.3|attack class", re.I)
-_NOT_RULE = re.compile(r"^- (?:VIRTIO 1\.3, )?([A-Z]{2,4}-[A-Z]{0,2}\d+|\d+(?:\.\d+)*): (.*)$", re.M)
+_NOT_RULE = re.compile(
+    r"^- (?:VIRTIO 1\.3, )?([A-Z]{2,4}-[A-Z]{0,2}\d+|\d+(?:\.\d+)*): (.*)$", re.M
+)
 _ROW = re.compile(r"^\| ([A-Z]{2,4}-[A-Z]{0,2}\d+) \|(.*)\|\s*$")
 
 
@@ -176,8 +178,9 @@ def _by_test(coverage, title, prefix):
 
 
 def _not_rules(coverage):
-    yield from ("", "## Not rules", "", "What code cites or REQUIREMENTS.md names, but binds nobody:")
-    yield from ("", "| ID or clause | why nothing tests it |", "|---|---|")
+    yield from ("", "## Not rules", "")
+    yield from ("What REQUIREMENTS.md names or code cites, and binds nobody.", "")
+    yield from ("| ID or clause | why nothing tests it |", "|---|---|")
     for name, why in coverage.not_rules.items():
         yield f"| {name} | {why.replace('|', '/')} |"
 
