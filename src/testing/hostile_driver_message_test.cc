@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Goal: no message, however it is cut, sized or labelled, does more than get an error or lose its
-// connection: class 15 of attacks. Method: a table of messages.
+// connection: attack class 15. Method: a table of messages.
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
