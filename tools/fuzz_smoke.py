@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every fuzz target for some seconds, several at a time. Called by `./dev fuzz smoke`.
 
-    fuzz_smoke.py --binaries build/fuzz/bin/fuzz --work build [--seconds 30] [--jobs 2] [--junit F]
+    fuzz_smoke.py --binaries build/fuzz/bin/fuzz --work build [--seconds 10] [--jobs 2] [--junit F]
 
 The corpus of target NAME grows in WORK/fuzz-corpus/NAME; fuzz/seeds/NAME/ seeds it, and
 src/**/NAME.dict is its dictionary. What crashes a target is kept in WORK/fuzz-crashes. The target
 canary_fuzz must crash within the time, with a report of AddressSanitizer.
 
-Without --seconds a target gets what AIRLOCK_FUZZ_SECONDS says, or else 30 s, or 10 s if the targets
-are many.
+Without --seconds a target gets what AIRLOCK_FUZZ_SECONDS says, or else 10 s.
 """
 
 import argparse
@@ -28,8 +27,7 @@ CANARY = "canary_fuzz"
 INPUT_TIMEOUT_S = 10  # a single input that takes longer is a finding
 MEMORY_MB = 2048
 GRACE_S = 60  # beyond the fuzzing time, before a target counts as hung
-SECONDS, SECONDS_OF_MANY = 30, 10  # for each target
-MANY = 12  # targets
+SECONDS = 10  # for each target
 REPO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 
 
@@ -64,10 +62,9 @@ def seeds_of(name):
     return [folder] if os.path.isdir(folder) else []
 
 
-def seconds_for(count, environment):
-    """How long each of `count` targets runs if nobody says."""
-    return int(environment.get("AIRLOCK_FUZZ_SECONDS") or
-               (SECONDS if count < MANY else SECONDS_OF_MANY))  # fmt: skip
+def seconds_each(environment):
+    """How long a target runs if the command line does not say."""
+    return int(environment.get("AIRLOCK_FUZZ_SECONDS") or SECONDS)
 
 
 def verdict(name, status, output):
@@ -139,7 +136,7 @@ def main():
         print(f"fuzz: no {CANARY} in {options.binaries}: build first", file=sys.stderr)
         return 1
     try:
-        seconds = options.seconds or seconds_for(len(targets), os.environ)
+        seconds = options.seconds or seconds_each(os.environ)
     except ValueError:
         parser.error("AIRLOCK_FUZZ_SECONDS is no number of seconds: for example 30")
     print(f"fuzz: {len(targets)} targets, {seconds} s each, {options.jobs} at a time", flush=True)
