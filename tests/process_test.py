@@ -16,6 +16,7 @@ import unittest
 import harness
 
 TOTAL = os.environ.get("AIRLOCK_VERIFY_TOTAL", "1G")
+MODE_TOTAL = "1M" if os.environ.get("AIRLOCK_SANITIZE") == "thread" else "4M"  # for each ring mode
 UNITS = {"M": 20, "G": 30}
 ONE_LINE = re.compile(r"airlock: [^:]+.*: .+: .+\n")
 
@@ -276,7 +277,7 @@ class Rings(ProcessTest):
 
     def verify(self, device, *arguments):
         done = harness.airlock("blk", "verify", "--device", f"vfio-user:{device.socket}",
-                               "--total", "4M", "--bs-max", "64K", "--seed", "7", "--json",
+                               "--total", MODE_TOTAL, "--bs-max", "64K", "--seed", "7", "--json",
                                *arguments)
         sums = json.loads(done.stdout)
         self.assertEqual(sums["checksum_disk"], sums["checksum_expected"])
