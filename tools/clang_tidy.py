@@ -41,6 +41,7 @@ TEST_CHECKS = ",".join(
     performance-for-range-copy performance-unnecessary-copy-initialization
     """.split()
 )
+QUICK_CHECKS = "-clang-analyzer-*"  # beside those of .clang-tidy
 # g++'s flags that clang does not know are no finding.
 EXTRA = [
     "--extra-arg=-Wno-unknown-warning-option",
@@ -114,10 +115,12 @@ def run(command):
     return result.returncode, text.replace(REPO + "/", ""), time.monotonic() - start
 
 
-def run_one(path, build):
+def run_one(path, build, quick):
     command = [CLANG_TIDY, "--quiet", "-p", build, *EXTRA]
     if is_test(path):
         command.append(f"--checks={TEST_CHECKS}")
+    elif quick:
+        command.append(f"--checks={QUICK_CHECKS}")
     return run([*command, os.path.join(REPO, path)])
 
 
@@ -135,7 +138,7 @@ def run_together(paths, entry, build):
         if flag in flags:
             place = flags.index(flag)
             del flags[place : place + 2]
-    command = [CLANG_TIDY, "--quiet", "--checks=-clang-analyzer-*", *EXTRA]
+    command = [CLANG_TIDY, "--quiet", f"--checks={QUICK_CHECKS}", *EXTRA]
     # Names of one source that hide another's are two names.
     command += ["--extra-arg=-Wno-shadow", unit, "--", *flags]
     return run(command)
@@ -204,8 +207,8 @@ class Checker:
         return list(together.values()), known
 
     def check(self, paths):
-        if len(paths) == 1 and (is_test(paths[0]) or not self.quick):
-            status, output, seconds = run_one(paths[0], self.build)
+        if len(paths) == 1:
+            status, output, seconds = run_one(paths[0], self.build, self.quick)
         else:
             status, output, seconds = run_together(paths, self.sources[paths[0]], self.build)
         if status == 0:
