@@ -38,16 +38,16 @@ class SuiteRun {
   SuiteRun(const Connector& connect, const CheckContext::Options& options)
       : connect_(connect), options_(options) {}
 
-  /// Connects, where there is no connection. Errors: those of the connector and of CheckContext.
-  Result<void> connect() {
-    if (context_) return {};
+  /// Connects, where there is no connection: what the checks look at, until disconnect(). Errors:
+  /// those of the connector and of CheckContext.
+  Result<CheckContext*> connect() {
+    if (context_) return &*context_;
     transport_ = TRY(connect_());
-    context_.emplace(TRY(CheckContext::create(*transport_, options_)));
-    return {};
+    return &context_.emplace(TRY(CheckContext::create(*transport_, options_)));
   }
 
   /// The same, for as long as a device may take to notice that its client left.
-  Result<void> reconnect() {
+  Result<CheckContext*> reconnect() {
     const Deadline deadline = Deadline::after(options_.timeout);
     for (unsigned round = 0;; ++round) {
       auto connected = connect();
@@ -58,14 +58,15 @@ class SuiteRun {
 
   Finding run(const Check& check) {
     if (!broken_by_.empty()) return skipped("the device is gone since " + broken_by_);
-    if (const auto connected = reconnect(); !connected) {
+    const auto connected = reconnect();
+    if (!connected) {
       broken_by_ = last_;
       return skipped(
           fmt::format("the device is gone since {}: {}", last_, describe(connected.error())));
     }
     last_ = check.id;
-    Finding finding = look(check);
-    if (const auto left = leave_reset(); !left) {
+    Finding finding = look(check, **connected);
+    if (const auto left = leave_reset(**connected); !left) {
       disconnect();
       if (finding.verdict == Verdict::kPass) {
         finding = failed("the device does not reset afterwards: " + describe(left.error()));
@@ -75,8 +76,7 @@ class SuiteRun {
   }
 
  private:
-  Finding look(const Check& check) {
-    CheckContext& ctx = *context_;
+  static Finding look(const Check& check, CheckContext& ctx) {
     ctx.accept_also(0);
     if (check.needs >= Needs::kRegisters && ctx.capabilities().is_complete()) {
       if (const auto done = ctx.reset(); !done) {
@@ -94,9 +94,9 @@ class SuiteRun {
     return std::move(*finding);
   }
 
-  Result<void> leave_reset() {
-    if (!context_->capabilities().is_complete()) return {};
-    return context_->reset();
+  static Result<void> leave_reset(CheckContext& ctx) {
+    if (!ctx.capabilities().is_complete()) return {};
+    return ctx.reset();
   }
 
   // A connection that a device broke, or a device that hangs: the next check gets a new one.
