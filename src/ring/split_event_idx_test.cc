@@ -10,7 +10,6 @@
 namespace airlock::ring {
 namespace {
 
-using testing::ChainBuilder;
 
 // --- device -----------------------------------------------------------------------------------
 
