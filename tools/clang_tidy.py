@@ -5,9 +5,9 @@
     clang_tidy.py --build build/debug [--quick] [--jobs 2] [--junit FILE] [PATH...]
 
 With --quick tests and the static analyzer are left out, and the sources of a folder are checked as
-one unit, which takes a fifth of the time. A source is not looked at again while it, the headers of ours that
-it reaches, its compiler flags, .clang-tidy and clang-tidy itself are what they were when it was
-clean. The memory is one empty file per clean state in $AIRLOCK_TIDY_CACHE, by default
+one unit, which takes a fifth of the time. A source is not looked at again while it, the headers of
+ours that it reaches, its compiler flags, .clang-tidy and clang-tidy itself are what they were when
+it was clean. The memory is one empty file per clean state in $AIRLOCK_TIDY_CACHE, by default
 ~/.cache/airlock/tidy.
 """
 
