@@ -231,7 +231,7 @@ class Checker:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", required=True, help="folder of compile_commands.json")
-    parser.add_argument("--quick", action="store_true", help="without tests and the static analyzer")
+    parser.add_argument("--quick", action="store_true", help="without tests and the analyzer")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--junit", help="also write the results there, one case a source")
     parser.add_argument("path", nargs="*", help="only these files and folders of the repository")

@@ -57,8 +57,9 @@ BuiltChain ChainBuilder::build() {
     driver_->put_descriptor(slot(i), entry.descriptor(i + 1 == count, slot(i + 1)));
   }
   BuiltChain::Table table;
-  if (direct_) table = build_table(slot(direct));
+  if (direct_) table = build_table(slot(direct), std::span(entries_).subspan(direct));
   std::vector<BuiltChain::Piece> pieces;
+  pieces.reserve(entries_.size());
   for (const Entry& entry : entries_)
     pieces.push_back(entry.piece);
   return {*driver_, std::move(pieces), table};
@@ -73,16 +74,15 @@ airlock_descriptor ChainBuilder::Entry::descriptor(bool last, std::uint16_t next
           .next = last ? std::uint16_t{0} : next};
 }
 
-BuiltChain::Table ChainBuilder::build_table(std::uint16_t descriptor) {
-  const std::span<Entry> entries = std::span(entries_).subspan(*direct_);
+BuiltChain::Table ChainBuilder::build_table(std::uint16_t descriptor, std::span<Entry> entries) {
   const auto bytes = static_cast<std::uint32_t>(entries.size() * AIRLOCK_DESC_BYTES);
   const window::RegionOffset table = driver_->region().allocate(bytes);
-  for (std::uint16_t i = 0; i < entries.size(); ++i) {
-    const bool last = i + std::size_t{1} == entries.size();
-    entries[i].piece.descriptor = i;
-    entries[i].piece.in_table = true;
-    driver_->put_table_entry(table, i,
-                             entries[i].descriptor(last, static_cast<std::uint16_t>(i + 1)));
+  std::uint16_t number = 0;
+  for (Entry& entry : entries) {
+    entry.piece.descriptor = number++;
+    entry.piece.in_table = true;
+    driver_->put_table_entry(table, entry.piece.descriptor,
+                             entry.descriptor(number == entries.size(), number));
   }
   driver_->put_descriptor(descriptor, {.address = driver_->address(table),
                                        .length = bytes,

@@ -89,7 +89,7 @@ class ChainBuilder {
 
     [[nodiscard]] airlock_descriptor descriptor(bool last, std::uint16_t next) const;
   };
-  [[nodiscard]] BuiltChain::Table build_table(std::uint16_t descriptor);
+  [[nodiscard]] BuiltChain::Table build_table(std::uint16_t descriptor, std::span<Entry> entries);
 
   FakeDriver* driver_;
   std::vector<Entry> entries_;
