@@ -520,10 +520,13 @@ class Check(ProcessTest):
             checker = subprocess.Popen(
                 [str(harness.AIRLOCK), "check", "--device", f"vfio-user:{device.socket}"],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            lines = [checker.stdout.readline()]
-            device.process.kill()
-            rest, error = checker.communicate(timeout=120)
-            lines += rest.splitlines()
+            with checker.stdout as out, checker.stderr as err:
+                lines = [out.readline()]
+                device.process.kill()
+                # Through the same buffer: it may hold more lines than were asked for.
+                lines += out.read().splitlines()
+                error = err.read()
+            checker.wait(timeout=120)
         self.assertEqual(checker.returncode, 1)
         self.assertRegex(error, ONE_LINE)
         self.assertIn("1 of ", error)
