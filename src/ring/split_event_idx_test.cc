@@ -10,7 +10,6 @@
 namespace airlock::ring {
 namespace {
 
-
 // --- device -----------------------------------------------------------------------------------
 
 class SplitDeviceEventIdx : public testing::SplitDeviceFixture {
