@@ -4,39 +4,17 @@
 Needs the lab (lab/setup) and the binary that AIRLOCK names."""
 
 import json
-import pathlib
 import secrets
 import sys
-import tempfile
 import unittest
 
 import harness
+from vm_case import DISK_BYTES, VmTest
 
-DISK_BYTES = 96 << 20
 SECRET_BYTES = 64 << 20
 
 
-class VmTest(unittest.TestCase):
-    def setUp(self):
-        temporary = tempfile.TemporaryDirectory(prefix="airlock-vm-")
-        self.addCleanup(temporary.cleanup)
-        self.directory = pathlib.Path(temporary.name)
-        self.image = self.directory / "disk.img"
-        with open(self.image, "wb") as file:
-            file.truncate(DISK_BYTES)
-
-    def device(self, *arguments):
-        return harness.Device("blk", "--backend", f"file:{self.image}", *arguments,
-                              directory=self.directory)
-
-    def boot(self, device, script, *arguments, module=True, status=0):
-        if module:
-            arguments += ("--module", harness.guest_module())
-        script = "coldplug\n" + script
-        actual, console = harness.vm("--vfio-user", device.socket, *arguments, script=script)
-        self.assertEqual(actual, status, console[-4000:] + "\n".join(device.log()))
-        return console
-
+class Isolation(VmTest):
     def scan(self, device, key):
         """The --on argument by which the guest has the device's memory searched for its secret."""
         python = f"{sys.executable} {harness.REPO}/tests"
@@ -62,8 +40,6 @@ wait
 test "$(head -c {len(key)} /mnt/secret)" = {key.decode()}
 """
 
-
-class Isolation(VmTest):
     # T1: what the guest did not put into the region is nowhere in the device process.
     def test_secret_stays_secret(self):
         key = secrets.token_hex(16).encode()

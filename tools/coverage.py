@@ -131,7 +131,8 @@ def run_gcovr(build, folders):
         ]  # fmt: skip
         for folder in folders:
             command += ["--filter", f"src/{folder}/"]
-        subprocess.run([*command, os.path.abspath(build)], cwd=REPO, check=True)
+        # gcov leaves its files where it runs.
+        subprocess.run([*command, "."], cwd=build, check=True)
         with open(path, encoding="utf-8") as file:
             return json.load(file)
 

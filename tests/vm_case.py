@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests in a VM share: a folder, a disk image, a device process, a boot that has to end well."""
+
+import pathlib
+import tempfile
+import unittest
+
+import harness
+
+DISK_BYTES = 96 << 20
+
+
+class VmTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="airlock-vm-")
+        self.addCleanup(temporary.cleanup)
+        self.directory = pathlib.Path(temporary.name)
+        self.image = self.directory / "disk.img"
+        with open(self.image, "wb") as file:
+            file.truncate(DISK_BYTES)
+
+    def device(self, *arguments):
+        return harness.Device("blk", "--backend", f"file:{self.image}", *arguments,
+                              directory=self.directory)
+
+    def boot(self, device, script, *arguments, kernel="6.1", module=True, status=0):
+        """Runs the script in a VM that has the device; its console, once its status is as given."""
+        if module:
+            arguments += ("--module", harness.guest_module(kernel))
+        script = "coldplug\n" + script
+        actual, console = harness.vm("--kernel", kernel, "--vfio-user", device.socket, *arguments,
+                                     script=script)
+        self.assertEqual(actual, status, console[-4000:] + "\n".join(device.log()))
+        return console
