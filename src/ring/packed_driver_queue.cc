@@ -9,29 +9,12 @@
 #include "ring/barrier.h"
 #include "ring/clamp_index.h"
 #include "ring/request_check.h"
+#include "ring/request_descriptors.h"
 #include "ring/verdict.h"
 
 namespace airlock::ring {
 
 namespace {
-
-// Calls put(index, descriptor) for each buffer of a request, in order; of the flags only WRITE is
-// there.
-template <class Put>
-void for_each_packed_buffer(const window::Publisher& publisher, std::span<const Buffer> readable,
-                            std::span<const Buffer> writable, const Put& put) {
-  std::uint32_t index = 0;
-  for (const auto& [buffers, direction] :
-       {std::pair{readable, std::uint16_t{0}}, std::pair{writable, spec::VIRTQ_DESC_F_WRITE}}) {
-    for (const Buffer& buffer : buffers) {
-      put(index++,
-          airlock_descriptor{.address = std::to_underlying(publisher.publish(buffer.offset)),
-                             .length = buffer.length,
-                             .flags = direction,
-                             .next = 0});
-    }
-  }
-}
 
 // How much the device says that it wrote. Without WRITE the length is reserved and can't be a lie:
 // it is nothing, unless it could be true, for the devices that mean it all the same.
@@ -197,23 +180,23 @@ void PackedDriverQueue::put_chain(std::uint16_t id, std::span<const Buffer> read
                                   std::span<const Buffer> writable) {
   const std::size_t count = readable.size() + writable.size();
   PackedPosition position = next_avail_;
-  for_each_packed_buffer(config_.publisher, readable, writable,
-                         [&](std::uint32_t index, airlock_descriptor descriptor) {
-                           if (index + 1 < count) descriptor.flags |= spec::VIRTQ_DESC_F_NEXT;
-                           descriptor.next = id;
-                           put(position, descriptor);
-                           position.advance(1, config_.size);
-                         });
+  for_each_descriptor(config_.publisher, readable, writable,
+                      [&](std::uint32_t index, airlock_descriptor descriptor) {
+                        if (index + 1 < count) descriptor.flags |= spec::VIRTQ_DESC_F_NEXT;
+                        descriptor.next = id;
+                        put(position, descriptor);
+                        position.advance(1, config_.size);
+                      });
 }
 
 void PackedDriverQueue::put_table(std::uint16_t id, std::span<const Buffer> readable,
                                   std::span<const Buffer> writable) {
   const std::uint32_t first = std::uint32_t{id} * config_.tables.entries;
   const std::size_t count = readable.size() + writable.size();
-  for_each_packed_buffer(config_.publisher, readable, writable,
-                         [&](std::uint32_t index, const airlock_descriptor& descriptor) {
-                           views_.tables.put(first + index, descriptor);
-                         });
+  for_each_descriptor(config_.publisher, readable, writable,
+                      [&](std::uint32_t index, const airlock_descriptor& descriptor) {
+                        views_.tables.put(first + index, descriptor);
+                      });
   const window::RegionOffset table{std::to_underlying(config_.tables.start) +
                                    std::uint64_t{first} * AIRLOCK_DESC_BYTES};
   put(next_avail_, {.address = std::to_underlying(config_.publisher.publish(table)),

@@ -8,6 +8,7 @@
 #include "ring/areas.h"
 #include "ring/barrier.h"
 #include "ring/request_check.h"
+#include "ring/request_descriptors.h"
 #include "ring/verdict.h"
 
 namespace airlock::ring {
@@ -70,35 +71,22 @@ Result<Token> SplitDriverQueue::submit(std::span<const Buffer> readable,
   return Token{head};
 }
 
-// Calls put(descriptor) for each buffer, readable ones first, with everything set but `next`.
-template <class Put>
-void SplitDriverQueue::for_each_descriptor(std::span<const Buffer> readable,
-                                           std::span<const Buffer> writable, const Put& put) const {
-  std::size_t left = readable.size() + writable.size();
-  for (const auto& [buffers, direction] :
-       {std::pair{readable, std::uint16_t{0}}, std::pair{writable, spec::VIRTQ_DESC_F_WRITE}}) {
-    for (const Buffer& buffer : buffers) {
-      const auto more = --left == 0 ? std::uint16_t{0} : spec::VIRTQ_DESC_F_NEXT;
-      put(airlock_descriptor{
-          .address = std::to_underlying(config_.publisher.publish(buffer.offset)),
-          .length = buffer.length,
-          .flags = static_cast<std::uint16_t>(direction | more),
-          .next = 0});
-    }
-  }
-}
-
 // Writes a chain into free descriptors of the ring; returns the last. In order those follow each
 // other round the table, as the free list then does for ever. VIRTIO 1.3, 2.7.5, 2.7.5.2.
 std::uint16_t SplitDriverQueue::put_chain(std::span<const Buffer> readable,
                                           std::span<const Buffer> writable) {
+  const std::size_t count = readable.size() + writable.size();
   std::uint16_t tail = first_free_;
-  for_each_descriptor(readable, writable, [&](airlock_descriptor descriptor) {
-    tail = first_free_;
-    first_free_ = next_[tail];
-    if ((descriptor.flags & spec::VIRTQ_DESC_F_NEXT) != 0) descriptor.next = first_free_;
-    views_.descriptors.put(tail, descriptor);
-  });
+  for_each_descriptor(config_.publisher, readable, writable,
+                      [&](std::uint32_t index, airlock_descriptor descriptor) {
+                        tail = first_free_;
+                        first_free_ = next_[tail];
+                        if (index + 1 < count) {
+                          descriptor.flags |= spec::VIRTQ_DESC_F_NEXT;
+                          descriptor.next = first_free_;
+                        }
+                        views_.descriptors.put(tail, descriptor);
+                      });
   return tail;
 }
 
@@ -109,12 +97,15 @@ std::uint16_t SplitDriverQueue::put_table(std::span<const Buffer> readable,
   const std::uint16_t slot = first_free_;
   first_free_ = next_[slot];
   const std::uint32_t first = std::uint32_t{slot} * config_.tables.entries;
-  std::uint16_t count = 0;
-  for_each_descriptor(readable, writable, [&](airlock_descriptor descriptor) {
-    const std::uint32_t entry = first + count++;
-    if ((descriptor.flags & spec::VIRTQ_DESC_F_NEXT) != 0) descriptor.next = count;
-    views_.tables.put(entry, descriptor);
-  });
+  const auto count = static_cast<std::uint32_t>(readable.size() + writable.size());
+  for_each_descriptor(config_.publisher, readable, writable,
+                      [&](std::uint32_t index, airlock_descriptor descriptor) {
+                        if (index + 1 < count) {
+                          descriptor.flags |= spec::VIRTQ_DESC_F_NEXT;
+                          descriptor.next = static_cast<std::uint16_t>(index + 1);
+                        }
+                        views_.tables.put(first + index, descriptor);
+                      });
   const window::RegionOffset table{std::to_underlying(config_.tables.start) +
                                    std::uint64_t{first} * AIRLOCK_DESC_BYTES};
   views_.descriptors.put(slot, {.address = std::to_underlying(config_.publisher.publish(table)),

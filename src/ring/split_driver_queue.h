@@ -136,9 +136,6 @@ class SplitDriverQueue {
   [[nodiscard]] bool in_table(std::uint32_t buffers) const {
     return config_.features.indirect && buffers >= 2 && buffers <= config_.tables.entries;
   }
-  template <class Put>
-  void for_each_descriptor(std::span<const Buffer> readable, std::span<const Buffer> writable,
-                           const Put& put) const;
   std::uint16_t put_chain(std::span<const Buffer> readable, std::span<const Buffer> writable);
   std::uint16_t put_table(std::span<const Buffer> readable, std::span<const Buffer> writable);
   void ask_for_interrupt();

@@ -1,98 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <array>
-#include <vector>
-
 #include "ring/split_driver_queue.h"
-#include "testing/address_modes.h"
+#include "testing/driver_queue_fixture.h"
 #include "testing/fake_device.h"
-#include "testing/test_region.h"
 
 namespace airlock::testing {
 
-/// A driver's queue and a raw device that may lie to it, in either address mode.
-class SplitDriverFixture : public ::testing::TestWithParam<window::AddressMode> {
+class SplitDriverFixture
+    : public DriverQueueFixture<ring::SplitDriverQueue, FakeDevice, ring::Format::kSplit, 8, 4> {
  protected:
-  static constexpr std::uint32_t kSlots = 8;
-  static constexpr std::uint16_t kQueue = 3;
-  static constexpr std::uint16_t kTableEntries = 4;
-
-  explicit SplitDriverFixture(const ring::Features& features = {}) : features_(features) {}
-
-  [[nodiscard]] ring::DriverQueueConfig config() const {
-    return {.queue = kQueue,
-            .size = size_,
-            .areas = areas_,
-            .publisher = region_.publisher(),
-            .features = features_,
-            .tables = {.start = tables_, .entries = kTableEntries}};
-  }
-  [[nodiscard]] ring::Buffer buffer(std::uint32_t length, std::uint64_t at = 0) const {
-    return {.offset = window::RegionOffset{std::to_underlying(data_) + at}, .length = length};
-  }
-  // A published request with 16 bytes to read and 16 to write.
-  std::uint16_t request(std::uint64_t cookie = 1) {
-    const ring::Token token = submit(cookie);
-    EXPECT_TRUE(queue_.publish() || features_.event_idx);
-    return std::to_underlying(token);
-  }
-  ring::Token submit(std::uint64_t cookie = 1) {
-    return MUST(queue_.submit(std::array{buffer(16)}, std::array{buffer(16, 16)}, cookie));
-  }
-  // The completion that must be there.
-  ring::Completion completed() {
-    const std::optional<ring::Completion> done = MUST(queue_.poll());
-    CHECK(done.has_value());
-    return done.value_or(ring::Completion{});
-  }
-  ring::Outstanding taken() {
-    const std::optional<ring::Outstanding> one = queue_.take_outstanding();
-    CHECK(one.has_value());
-    return one.value_or(ring::Outstanding{});
-  }
-  // Everything of the queue that the device sees.
-  [[nodiscard]] std::vector<std::byte> shared() const {
-    std::vector<std::byte> bytes(layout_.block_bytes() + table_bytes_);
-    const std::span all(bytes);
-    region_.bytes().copy_out(std::to_underlying(areas_.descriptors),
-                             all.first(layout_.block_bytes()));
-    region_.bytes().copy_out(std::to_underlying(tables_), all.last(table_bytes_));
-    return bytes;
-  }
-  // What the next poll() says, which must break the queue for good, and lose no request.
-  Error broken_by_poll() {
-    const std::uint32_t before = queue_.outstanding();
-    const auto polled = queue_.poll();
-    if (polled) {
-      ADD_FAILURE() << "the queue took it";
-      return {.code = Errc::kSystem};
-    }
-    EXPECT_EQ(polled.error().queue, kQueue);
-    EXPECT_EQ(queue_.broken(), polled.error());
-    EXPECT_EQ(queue_.outstanding(), before);
-    const Error final = {.code = Errc::kQueueBroken, .queue = kQueue};
-    EXPECT_EQ(queue_.poll().error(), final);
-    EXPECT_EQ(queue_.submit(std::array{buffer(1)}, {}, 0).error(), final);
-    EXPECT_FALSE(queue_.publish());
-    return polled.error();
-  }
-  static Error error(Errc code, std::uint32_t detail) {
-    return {.code = code, .queue = kQueue, .detail = detail};
-  }
-
-  ring::Features features_;
-  TestRegion region_{{.mode = GetParam()}};
-  ring::QueueSize size_ = MUST(ring::QueueSize::from(kSlots));
-  ring::Layout layout_{size_};
-  ring::AreaOffsets areas_ = layout_.block_at(region_.allocate(layout_.block_bytes(), 64));
-  std::uint64_t table_bytes_ = ring::IndirectTables::bytes(size_, kTableEntries);
-  window::RegionOffset tables_ = region_.allocate(table_bytes_, ring::IndirectTables::kAlignment);
-  window::RegionOffset data_ = region_.allocate(65536);
-  ring::SplitDriverQueue queue_ = MUST(ring::SplitDriverQueue::create(config(), region_.bytes()));
-  FakeDevice device_{region_.bytes(), size_, areas_};
+  using DriverQueueFixture::DriverQueueFixture;
 };
 
 }  // namespace airlock::testing
