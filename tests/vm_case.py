@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests in a VM share: a folder, a disk image, a device process, a boot that has to end well."""
+"""What tests in a VM share: a folder, a disk image, a device, a boot that has to end well."""
 
 import pathlib
 import tempfile
