@@ -265,6 +265,17 @@ void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, 
 		     true);
 }
 
+bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,
+			 phys_addr_t *source)
+{
+	struct extent_view view;
+
+	if (!view_of(pool, handle, length, &view))
+		return false;
+	*source = view.source + view.skip;
+	return true;
+}
+
 void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *handle)
 {
 	size_t bytes = PAGE_ALIGN(length);

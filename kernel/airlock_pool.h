@@ -51,6 +51,13 @@ void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, 
 void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *handle);
 void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle);
 
+/*
+ * Where the bytes of a live mapping came from: the caller's own memory, which no device can change.
+ * Returns false if the handle and length are not those of, or inside of, a mapping.
+ */
+bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,
+			 phys_addr_t *source);
+
 /* Bytes; the largest single mapping that airlock_pool_map() takes. */
 size_t airlock_pool_max_mapping(const struct airlock_pool *pool);
 

@@ -133,6 +133,31 @@ static void syncs_stay_inside_their_mapping(void)
 	close_pool(2);
 }
 
+/* HD-8, HD-27: what was mapped can be read again where no device can change it. */
+static void the_source_of_a_mapping_is_found_again(void)
+{
+	phys_addr_t found = 1;
+	dma_addr_t coherent;
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(100, 5000, DMA_TO_DEVICE);
+	EXPECT(airlock_pool_source(&pool, handle, 5000, &found) && found == 100);
+	EXPECT(airlock_pool_source(&pool, handle + 4096, 904, &found) && found == 100 + 4096);
+	found = 1;
+	EXPECT(!airlock_pool_source(&pool, handle, 5001, &found));
+	EXPECT(!airlock_pool_source(&pool, handle + 4096, 905, &found));
+	EXPECT(!airlock_pool_source(&pool, BUS - 16, 16, &found));
+	EXPECT(airlock_pool_alloc(&pool, 4096, &coherent) != NULL);
+	EXPECT(!airlock_pool_source(&pool, coherent, 16, &found));
+	airlock_pool_free(&pool, coherent);
+	airlock_pool_unmap(&pool, handle, 5000, 0);
+	EXPECT(!airlock_pool_source(&pool, handle, 16, &found));
+	EXPECT(found == 1);
+	close_pool(0);
+	EXPECT(!airlock_pool_source(&pool, handle, 16, &found));
+}
+
 /* HD-27: range, liveness, kind, and the start of the extent. */
 static void handles_that_are_none_are_refused(void)
 {
@@ -216,6 +241,7 @@ int main(void)
 	a_device_sees_nothing_of_what_it_is_to_fill();
 	no_more_comes_back_than_was_mapped();
 	syncs_stay_inside_their_mapping();
+	the_source_of_a_mapping_is_found_again();
 	handles_that_are_none_are_refused();
 	only_ram_is_bounced();
 	too_large_is_final_and_full_is_not();
