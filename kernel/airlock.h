@@ -22,6 +22,8 @@
 #include "airlock_compat.h"
 #include "airlock_pool.h"
 
+struct airlock_shadow;
+
 #define AIRLOCK_NAME "virtio_pci_airlock"
 
 /* Addresses are bus addresses inside the region (REQUIREMENTS GEN-0, bit 27). */
@@ -37,8 +39,10 @@ enum airlock_address_mode {
 };
 
 struct airlock_vq {
-	struct virtqueue *vq; /* published with release, read by the shared interrupt */
-	u16 vector; /* VIRTIO_MSI_NO_VECTOR: the driver wants no callback */
+	struct virtqueue *vq; /* published with release, read by interrupts */
+	struct airlock_shadow *shadow; /* of a split queue; NULL for a packed one */
+	bool stopped; /* before or in a reset: interrupts are ignored */
+	u16 vector; /* VIRTIO_MSI_NO_VECTOR: a packed queue whose driver wants no callback */
 	bool irq_requested;
 	char irq_name[48];
 };
@@ -114,6 +118,8 @@ extern const struct virtio_config_ops airlock_config_ops;
 int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],
 		     struct virtqueue_info info[], struct irq_affinity *desc);
 void airlock_del_vqs(struct virtio_device *vdev);
+/* Before a reset: when this returns, no callback runs, and none will until the queues are new. */
+void airlock_stop_vqs(struct airlock_device *adev);
 void airlock_synchronize_cbs(struct virtio_device *vdev);
 int airlock_set_vq_affinity(struct virtqueue *vq, const struct cpumask *mask);
 const struct cpumask *airlock_get_vq_affinity(struct virtio_device *vdev, int index);

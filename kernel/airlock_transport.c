@@ -115,6 +115,7 @@ static void reset(struct virtio_device *vdev)
 	unsigned long deadline = jiffies + msecs_to_jiffies(RESET_DEADLINE_MS);
 
 	adev->dead = false;
+	airlock_stop_vqs(adev);
 	vp_modern_set_status(&adev->mdev, 0);
 	while (vp_modern_get_status(&adev->mdev)) {
 		if (time_after(jiffies, deadline) || !pci_device_is_present(adev->pdev)) {

@@ -1,25 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Virtqueues and their interrupts. One MSI-X vector for configuration changes and one for each
- * queue with a callback; if the device has fewer, one vector is shared by all queues. There is no
+ * queue that needs one; if the device has fewer, one vector is shared by all queues. There is no
  * INTx: our devices have none, and a region behind a level-triggered line has no use for one.
+ *
+ * A packed ring is virtio_ring's own, in the region. A split one has a shadow (airlock_shadow.h),
+ * because virtio_ring trusts what is stored in a split ring.
  *
  * Order is the whole point of the teardown: no interrupt may find a queue that is being freed
  * (HD-18), so vectors go first, queues second.
  */
+#include <linux/delay.h>
 #include <linux/interrupt.h>
+#include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/virtio_ring.h>
 
 #include "airlock.h"
+#include "airlock_shadow.h"
+#include "core/range.h"
 
 #define CONFIG_VECTOR 0
 #define SHARED_VECTOR 1
 #define RING_ALIGN SMP_CACHE_BYTES
+/* As long as for the whole device (HD-19). */
+#define QUEUE_RESET_DEADLINE_MS 10000
 
-static bool notify(struct virtqueue *vq)
+static struct airlock_vq *slot_of(struct virtqueue *vq)
+{
+	return &to_airlock(vq->vdev)->vqs[vq->index];
+}
+
+static bool notify_packed(struct virtqueue *vq)
 {
 	iowrite16(vq->index, (void __force __iomem *)vq->priv);
+	return true;
+}
+
+static bool notify_split(struct virtqueue *vq)
+{
+	bool notify;
+
+	if (!airlock_shadow_publish(slot_of(vq)->shadow, &notify))
+		return false;
+	if (notify)
+		iowrite16(vq->index, (void __force __iomem *)vq->priv);
 	return true;
 }
 
@@ -35,31 +60,73 @@ static irqreturn_t config_interrupt(int irq, void *cookie)
 	return IRQ_HANDLED;
 }
 
+/* Nothing happens before the queue is whole, or while it is being reset: HD-17, HD-18, HD-20. */
+static irqreturn_t queue_interrupt(int irq, void *cookie)
+{
+	struct airlock_vq *slot = cookie;
+	/* Pairs with the release store in setup_vq(). */
+	struct virtqueue *vq = smp_load_acquire(&slot->vq);
+
+	if (!vq || READ_ONCE(slot->stopped))
+		return IRQ_NONE;
+	if (slot->shadow)
+		return airlock_shadow_interrupt(slot->shadow, irq);
+	return vring_interrupt(irq, vq);
+}
+
 static irqreturn_t shared_interrupt(int irq, void *cookie)
 {
 	struct airlock_device *adev = cookie;
 	irqreturn_t result = IRQ_NONE;
 	unsigned int i;
 
-	for (i = 0; i < adev->vq_count; i++) {
-		/* Pairs with the release store in setup_vq(). */
-		struct virtqueue *vq = smp_load_acquire(&adev->vqs[i].vq);
-
-		if (vq && adev->vqs[i].vector != VIRTIO_MSI_NO_VECTOR &&
-		    vring_interrupt(irq, vq) == IRQ_HANDLED)
+	for (i = 0; i < adev->vq_count; i++)
+		if (adev->vqs[i].vector != VIRTIO_MSI_NO_VECTOR &&
+		    queue_interrupt(irq, &adev->vqs[i]) == IRQ_HANDLED)
 			result = IRQ_HANDLED;
-	}
 	return result;
+}
+
+/*
+ * How many vectors the queues need: the first ones for queues with a callback, which are those
+ * that a driver may want spread over the processors; behind them, those for queues that are
+ * polled, which a shadow needs all the same.
+ */
+struct vector_need {
+	unsigned int callbacks;
+	unsigned int polled;
+};
+
+static bool has_shadow(struct virtio_device *vdev)
+{
+	return !__virtio_test_bit(vdev, VIRTIO_F_RING_PACKED);
+}
+
+static struct vector_need count_vectors(struct virtio_device *vdev, unsigned int nvqs,
+					const struct virtqueue_info info[])
+{
+	struct vector_need need = {};
+	unsigned int i;
+
+	for (i = 0; i < nvqs; i++) {
+		if (!info[i].name)
+			continue;
+		if (info[i].callback)
+			need.callbacks++;
+		else if (has_shadow(vdev))
+			need.polled++;
+	}
+	return need;
 }
 
 /*
  * One vector a queue if the device has that many, otherwise two. Sets vector_count,
  * per_vq_vectors.
  */
-static int allocate_vectors(struct airlock_device *adev, unsigned int callbacks,
+static int allocate_vectors(struct airlock_device *adev, struct vector_need need,
 			    const struct irq_affinity *desc)
 {
-	unsigned int wanted = 1 + callbacks;
+	unsigned int wanted = 1 + need.callbacks + need.polled;
 	unsigned int flags = PCI_IRQ_MSIX;
 	struct irq_affinity affinity = {};
 	int count;
@@ -67,6 +134,7 @@ static int allocate_vectors(struct airlock_device *adev, unsigned int callbacks,
 	if (desc) {
 		affinity = *desc;
 		affinity.pre_vectors++;
+		affinity.post_vectors += need.polled;
 		flags |= PCI_IRQ_AFFINITY;
 	}
 	count = pci_alloc_irq_vectors_affinity(adev->pdev, wanted, wanted, flags,
@@ -127,18 +195,74 @@ static int queue_size(struct airlock_device *adev, u16 index)
 	return size;
 }
 
-static int activate_vq(struct airlock_device *adev, struct virtqueue *vq, u16 vector)
+static void __iomem *bad_notify_offset(struct airlock_device *adev, u16 index, u64 offset)
+{
+	pci_err(adev->pdev, "airlock: queue %u: no notify address at offset %#llx\n", index,
+		offset);
+	return NULL;
+}
+
+/*
+ * Where to notify a queue, or NULL: read once, inside the notify structure and aligned, because an
+ * unaligned access to a device stops some processors (HD-14, VIRTIO 1.3, 4.1.4.4). The library's
+ * own function does not look at the alignment, and multiplies in 32 bits.
+ */
+static void __iomem *map_notify(struct airlock_device *adev, u16 index)
 {
 	struct virtio_pci_modern_device *mdev = &adev->mdev;
+	struct airlock_location notify;
+	u64 offset;
 
+	vp_iowrite16(index, &mdev->common->queue_select);
+	offset = (u64)vp_ioread16(&mdev->common->queue_notify_off) * mdev->notify_offset_multiplier;
+	if (!IS_ALIGNED(offset, sizeof(u16)))
+		return bad_notify_offset(adev, index, offset);
+	if (mdev->notify_base) {
+		if (!airlock_range_within(offset, sizeof(u16), mdev->notify_len))
+			return bad_notify_offset(adev, index, offset);
+		return mdev->notify_base + offset;
+	}
+	if (airlock_caps_find(adev->pdev, VIRTIO_PCI_CAP_NOTIFY_CFG, AIRLOCK_ANY_ID, &notify) ||
+	    !airlock_range_within(offset, sizeof(u16), notify.length) ||
+	    !IS_ALIGNED(notify.offset, sizeof(u16)))
+		return bad_notify_offset(adev, index, offset);
+	return pci_iomap_range(adev->pdev, notify.bar, notify.offset + offset, sizeof(u16));
+}
+
+/* Tells the device all about a queue but that it may start. */
+static int activate_vq(struct airlock_device *adev, struct airlock_vq *slot)
+{
+	struct virtio_pci_modern_device *mdev = &adev->mdev;
+	struct virtqueue *vq = slot->vq;
+	struct airlock_shadow_handles handles;
+
+	if (slot->shadow) {
+		airlock_shadow_handles(slot->shadow, &handles);
+	} else {
+		handles.desc = virtqueue_get_desc_addr(vq);
+		handles.avail = virtqueue_get_avail_addr(vq);
+		handles.used = virtqueue_get_used_addr(vq);
+	}
 	vp_modern_set_queue_size(mdev, vq->index, virtqueue_get_vring_size(vq));
-	vp_modern_queue_address(mdev, vq->index, virtqueue_get_desc_addr(vq),
-				virtqueue_get_avail_addr(vq), virtqueue_get_used_addr(vq));
-	if (vector != VIRTIO_MSI_NO_VECTOR &&
-	    vp_modern_queue_vector(mdev, vq->index, vector) == VIRTIO_MSI_NO_VECTOR)
+	vp_modern_queue_address(mdev, vq->index, handles.desc, handles.avail, handles.used);
+	if (slot->vector != VIRTIO_MSI_NO_VECTOR &&
+	    vp_modern_queue_vector(mdev, vq->index, slot->vector) == VIRTIO_MSI_NO_VECTOR)
 		return -EBUSY;
-	vq->priv = (void __force *)vp_modern_map_vq_notify(mdev, vq->index, NULL);
-	return vq->priv ? 0 : -ENOMEM;
+	return 0;
+}
+
+static struct virtqueue *create_vq(struct airlock_device *adev, struct airlock_vq *slot, u16 index,
+				   const struct virtqueue_info *info, u16 size)
+{
+	struct virtio_device *vdev = &adev->vdev;
+
+	if (!has_shadow(vdev))
+		return vring_create_virtqueue(index, size, RING_ALIGN, vdev, true, true, info->ctx,
+					      notify_packed, info->callback, info->name);
+	slot->shadow = airlock_shadow_create(vdev, &adev->pool, size);
+	if (!slot->shadow)
+		return NULL;
+	return airlock_shadow_new_vq(slot->shadow, index, info, notify_split);
 }
 
 static int setup_vq(struct airlock_device *adev, struct airlock_vq *slot, u16 index,
@@ -153,21 +277,23 @@ static int setup_vq(struct airlock_device *adev, struct airlock_vq *slot, u16 in
 		return size;
 	}
 	slot->vector = vector;
-	vq = vring_create_virtqueue(index, size, RING_ALIGN, &adev->vdev, true, true, info->ctx,
-				    notify, info->callback, info->name);
+	vq = create_vq(adev, slot, index, info, size);
 	if (!vq)
 		return -ENOMEM;
 	vq->num_max = size;
-	/* Pairs with the acquire in shared_interrupt(): a queue is seen whole or not at all. */
+	/* Pairs with the acquire in queue_interrupt(): a queue is seen whole or not at all. */
 	smp_store_release(&slot->vq, vq);
-	err = activate_vq(adev, vq, vector);
+	vq->priv = (void __force *)map_notify(adev, index);
+	if (!vq->priv)
+		return -EINVAL;
+	err = activate_vq(adev, slot);
 	if (err || !adev->per_vq_vectors || vector == VIRTIO_MSI_NO_VECTOR)
 		return err;
 
 	snprintf(slot->irq_name, sizeof(slot->irq_name), "%s-%s", dev_name(&adev->vdev.dev),
 		 info->name);
-	err = request_irq(pci_irq_vector(adev->pdev, vector), vring_interrupt, 0, slot->irq_name,
-			  vq);
+	err = request_irq(pci_irq_vector(adev->pdev, vector), queue_interrupt, 0, slot->irq_name,
+			  slot);
 	if (!err)
 		slot->irq_requested = true;
 	return err;
@@ -196,9 +322,10 @@ static int ring_bytes(struct airlock_device *adev, unsigned int nvqs,
 }
 
 static int setup_all(struct airlock_device *adev, unsigned int nvqs, struct virtqueue *vqs[],
-		     const struct virtqueue_info info[])
+		     const struct virtqueue_info info[], struct vector_need need)
 {
 	u16 next_vector = SHARED_VECTOR;
+	u16 next_polled = SHARED_VECTOR + need.callbacks;
 	unsigned int i;
 	u16 index = 0;
 
@@ -212,6 +339,8 @@ static int setup_all(struct airlock_device *adev, unsigned int nvqs, struct virt
 		}
 		if (info[i].callback)
 			vector = adev->per_vq_vectors ? next_vector++ : SHARED_VECTOR;
+		else if (has_shadow(&adev->vdev))
+			vector = adev->per_vq_vectors ? next_polled++ : SHARED_VECTOR;
 		err = setup_vq(adev, &adev->vqs[index], index, &info[i], vector);
 		if (err)
 			return err;
@@ -227,15 +356,12 @@ int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtq
 		     struct virtqueue_info info[], struct irq_affinity *desc)
 {
 	struct airlock_device *adev = to_airlock(vdev);
-	unsigned int callbacks = 0;
-	unsigned int i;
+	struct vector_need need = count_vectors(vdev, nvqs, info);
 	size_t bytes;
 	int err;
 
 	if (adev->dead)
 		return -EIO;
-	for (i = 0; i < nvqs; i++)
-		callbacks += info[i].name && info[i].callback;
 	err = ring_bytes(adev, nvqs, info, &bytes);
 	if (err)
 		return err;
@@ -246,11 +372,11 @@ int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtq
 	if (!adev->vqs)
 		return -ENOMEM;
 	adev->vq_count = nvqs;
-	err = allocate_vectors(adev, callbacks, desc);
+	err = allocate_vectors(adev, need, desc);
 	if (!err)
 		err = request_fixed_irqs(adev);
 	if (!err)
-		err = setup_all(adev, nvqs, vqs, info);
+		err = setup_all(adev, nvqs, vqs, info, need);
 	if (err)
 		airlock_del_vqs(vdev);
 	return err;
@@ -262,7 +388,7 @@ static void free_irqs(struct airlock_device *adev)
 
 	for (i = 0; i < adev->vq_count; i++) {
 		if (adev->vqs[i].irq_requested)
-			free_irq(pci_irq_vector(adev->pdev, adev->vqs[i].vector), adev->vqs[i].vq);
+			free_irq(pci_irq_vector(adev->pdev, adev->vqs[i].vector), &adev->vqs[i]);
 		adev->vqs[i].irq_requested = false;
 	}
 	if (adev->shared_irq_requested)
@@ -282,12 +408,13 @@ void airlock_del_vqs(struct virtio_device *vdev)
 	for (i = 0; i < adev->vq_count; i++) {
 		struct virtqueue *vq = adev->vqs[i].vq;
 
-		if (!vq)
-			continue;
-		vp_modern_queue_vector(&adev->mdev, vq->index, VIRTIO_MSI_NO_VECTOR);
-		if (!adev->mdev.notify_base && vq->priv)
-			pci_iounmap(adev->pdev, (void __force __iomem *)vq->priv);
-		vring_del_virtqueue(vq);
+		if (vq) {
+			vp_modern_queue_vector(&adev->mdev, vq->index, VIRTIO_MSI_NO_VECTOR);
+			if (!adev->mdev.notify_base && vq->priv)
+				pci_iounmap(adev->pdev, (void __force __iomem *)vq->priv);
+			vring_del_virtqueue(vq);
+		}
+		airlock_shadow_destroy(adev->vqs[i].shadow);
 	}
 	if (adev->vector_count) {
 		vp_modern_config_vector(&adev->mdev, VIRTIO_MSI_NO_VECTOR);
@@ -298,6 +425,18 @@ void airlock_del_vqs(struct virtio_device *vdev)
 	adev->vq_count = 0;
 	adev->vector_count = 0;
 	adev->per_vq_vectors = false;
+}
+
+void airlock_stop_vqs(struct airlock_device *adev)
+{
+	unsigned int i;
+
+	for (i = 0; i < adev->vq_count; i++) {
+		WRITE_ONCE(adev->vqs[i].stopped, true);
+		if (adev->vqs[i].shadow)
+			airlock_shadow_stop(adev->vqs[i].shadow);
+	}
+	airlock_synchronize_cbs(&adev->vdev);
 }
 
 void airlock_synchronize_cbs(struct virtio_device *vdev)

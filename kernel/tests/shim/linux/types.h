@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Just enough of <linux/types.h> for airlock_slots.c in user space. */
+/* Just enough of <linux/types.h> for user space. */
 #ifndef AIRLOCK_SHIM_TYPES_H
 #define AIRLOCK_SHIM_TYPES_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 typedef uint8_t u8;
+typedef uint16_t u16;
 typedef uint32_t u32;
 typedef unsigned long long u64; /* as the kernel prints it */
 
