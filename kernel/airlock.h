@@ -118,6 +118,10 @@ extern const struct virtio_config_ops airlock_config_ops;
 int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],
 		     struct virtqueue_info info[], struct irq_affinity *desc);
 void airlock_del_vqs(struct virtio_device *vdev);
+#ifdef AIRLOCK_HAVE_VQ_RESET
+int airlock_disable_vq_and_reset(struct virtqueue *vq);
+int airlock_enable_vq_after_reset(struct virtqueue *vq);
+#endif
 /* Before a reset: when this returns, no callback runs, and none will until the queues are new. */
 void airlock_stop_vqs(struct airlock_device *adev);
 void airlock_synchronize_cbs(struct virtio_device *vdev);

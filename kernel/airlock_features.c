@@ -95,6 +95,25 @@ static int choose_mode(struct airlock_device *adev, u64 *region_bits)
 }
 
 /*
+ * One queue can be reset while the others go on, if the kernel can do it, the device offers it, and
+ * its registers are long enough for it. Only for packed rings: of others virtio_ring resets no ring
+ * that it does not own.
+ */
+static bool can_reset_queues(struct airlock_device *adev)
+{
+#ifdef AIRLOCK_HAVE_VQ_RESET
+	struct airlock_location common;
+
+	return adev->offered & BIT_ULL(VIRTIO_F_RING_RESET) &&
+	       __virtio_test_bit(&adev->vdev, VIRTIO_F_RING_PACKED) &&
+	       !airlock_caps_find(adev->pdev, VIRTIO_PCI_CAP_COMMON_CFG, AIRLOCK_ANY_ID, &common) &&
+	       common.length >= offsetofend(struct virtio_pci_modern_common_cfg, queue_reset);
+#else
+	return false;
+#endif
+}
+
+/*
  * The bits of the rings, among those that virtio_ring knows. Dropped: what is not implemented here,
  * and IN_ORDER, because virtio_ring takes a batch for complete without asking whether the id that
  * ends it is in flight (HD-32). A split ring has a shadow, where EVENT_IDX would only add races
@@ -108,8 +127,9 @@ static int choose_ring_bits(struct virtio_device *vdev)
 	vring_transport_features(vdev);
 	__virtio_clear_bit(vdev, VIRTIO_F_SR_IOV);
 	__virtio_clear_bit(vdev, VIRTIO_F_IN_ORDER);
-	__virtio_clear_bit(vdev, VIRTIO_F_RING_RESET);
 	__virtio_clear_bit(vdev, AIRLOCK_F_NOTIFICATION_DATA);
+	if (can_reset_queues(to_airlock(vdev)))
+		__virtio_set_bit(vdev, VIRTIO_F_RING_RESET);
 	if (__virtio_test_bit(vdev, VIRTIO_F_RING_PACKED))
 		return 0;
 	__virtio_clear_bit(vdev, VIRTIO_RING_F_EVENT_IDX);

@@ -177,4 +177,8 @@ const struct virtio_config_ops airlock_config_ops = {
 	.bus_name = bus_name,
 	.set_vq_affinity = airlock_set_vq_affinity,
 	.get_vq_affinity = airlock_get_vq_affinity,
+#ifdef AIRLOCK_HAVE_VQ_RESET
+	.disable_vq_and_reset = airlock_disable_vq_and_reset,
+	.enable_vq_after_reset = airlock_enable_vq_after_reset,
+#endif
 };

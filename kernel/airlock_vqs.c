@@ -64,10 +64,10 @@ static irqreturn_t config_interrupt(int irq, void *cookie)
 static irqreturn_t queue_interrupt(int irq, void *cookie)
 {
 	struct airlock_vq *slot = cookie;
-	/* Pairs with the release store in setup_vq(). */
+	/* Pairs with the release stores in setup_vq() and airlock_enable_vq_after_reset(). */
 	struct virtqueue *vq = smp_load_acquire(&slot->vq);
 
-	if (!vq || READ_ONCE(slot->stopped))
+	if (!vq || smp_load_acquire(&slot->stopped))
 		return IRQ_NONE;
 	if (slot->shadow)
 		return airlock_shadow_interrupt(slot->shadow, irq);
@@ -426,6 +426,69 @@ void airlock_del_vqs(struct virtio_device *vdev)
 	adev->vector_count = 0;
 	adev->per_vq_vectors = false;
 }
+
+#ifdef AIRLOCK_HAVE_VQ_RESET
+static int wait_for_queue_reset(struct airlock_device *adev, u16 index)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(QUEUE_RESET_DEADLINE_MS);
+
+	while (vp_modern_get_queue_reset(&adev->mdev, index) ||
+	       vp_modern_get_queue_enable(&adev->mdev, index)) {
+		if (time_after(jiffies, deadline)) {
+			pci_err(adev->pdev,
+				"airlock: queue %u: no answer to a reset within %u ms\n", index,
+				QUEUE_RESET_DEADLINE_MS);
+			return -ETIMEDOUT;
+		}
+		usleep_range(500, 1000);
+	}
+	return 0;
+}
+
+/*
+ * VIRTIO 1.3, 2.6.1, 4.1.4.3. The queue breaks first, so that nobody starts anything (HD-18); it
+ * stays so if the device does not answer in time (HD-19), and all that was in it stays with it.
+ */
+int airlock_disable_vq_and_reset(struct virtqueue *vq)
+{
+	struct airlock_device *adev = to_airlock(vq->vdev);
+	struct virtio_pci_modern_common_cfg __iomem *common =
+		(struct virtio_pci_modern_common_cfg __iomem *)adev->mdev.common;
+	int err;
+
+	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
+		return -ENOENT;
+	WRITE_ONCE(slot_of(vq)->stopped, true);
+	__virtqueue_break(vq);
+	vp_iowrite16(vq->index, &common->cfg.queue_select);
+	vp_iowrite16(1, &common->queue_reset);
+	err = wait_for_queue_reset(adev, vq->index);
+	/* Also if it failed: when this returns, no callback runs. */
+	airlock_synchronize_cbs(vq->vdev);
+	vq->reset = !err;
+	return err;
+}
+
+int airlock_enable_vq_after_reset(struct virtqueue *vq)
+{
+	struct airlock_device *adev = to_airlock(vq->vdev);
+	struct airlock_vq *slot = slot_of(vq);
+	int err;
+
+	if (!vq->reset || vp_modern_get_queue_reset(&adev->mdev, vq->index) ||
+	    vp_modern_get_queue_enable(&adev->mdev, vq->index))
+		return -EBUSY;
+	err = activate_vq(adev, slot);
+	if (err)
+		return err;
+	__virtqueue_unbreak(vq);
+	/* Pairs with the acquire in queue_interrupt(). */
+	smp_store_release(&slot->stopped, false);
+	vp_modern_set_queue_enable(&adev->mdev, vq->index, true);
+	vq->reset = false;
+	return 0;
+}
+#endif
 
 void airlock_stop_vqs(struct airlock_device *adev)
 {
