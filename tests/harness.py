@@ -78,27 +78,23 @@ class Device:
     def __exit__(self, *_):
         self.stop()
 
-    def _switches(self):
-        """Context switches of all threads so far: a sleeping process makes none."""
-        total = 0
-        for status in pathlib.Path(f"/proc/{self.pid}/task").glob("*/status"):
-            for line in status.read_text().splitlines():
-                if "voluntary_ctxt_switches" in line:
-                    total += int(line.split()[1])
-        return total
+    def _cpu_ns(self):
+        """How long all threads ran so far, in nanoseconds: a sleeping process does not."""
+        return sum(int(task.read_text().split()[0])
+                   for task in pathlib.Path(f"/proc/{self.pid}/task").glob("*/schedstat"))
 
     def settle(self):
-        """Waits until the process has done nothing for a while; how often it ever switched."""
+        """Waits until the process has done nothing for a while; how long it ever ran, in ns."""
         before = None
-        while before != self._switches():
-            before = self._switches()
+        while before != self._cpu_ns():
+            before = self._cpu_ns()
             threading.Event().wait(0.2)  # the observation window, not a delay for something
         return before
 
     def wait_for_cpu(self):
         """Waits until the process has work."""
-        before = self._switches()
-        while self._switches() < before + 100:
+        before = self._cpu_ns()
+        while self._cpu_ns() < before + 5_000_000:
             if self.process.poll() is not None:
                 raise AssertionError(f"the device ended: {self.log()}")
             threading.Event().wait(0.01)

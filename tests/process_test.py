@@ -238,8 +238,8 @@ class Lifecycle(ProcessTest):
                             "200ms")
             client = socket.socket(socket.AF_UNIX)  # connected, and silent
             client.connect(str(device.socket))
-            switches = device.settle()
-            self.assertEqual(device.settle(), switches, "it wakes up though nothing happens")
+            ran = device.settle()
+            self.assertEqual(device.settle(), ran, "it wakes up though nothing happens")
             client.close()
 
     def test_inherited_socket(self):

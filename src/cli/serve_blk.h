@@ -23,7 +23,7 @@ struct ServeBlkOptions {
   std::uint64_t ring_features = ring::Features::kMask | pci::kTransportFeatures;  // on offer
   std::uint16_t queues = 1;
   std::uint16_t queue_size = 256;
-  std::chrono::microseconds poll_max{50};
+  std::chrono::microseconds poll_max{100};
   std::string serial = "airlock";
   std::string stats;  // file for the counters, written at the end and on SIGUSR1
 };

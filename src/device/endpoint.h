@@ -31,7 +31,7 @@ class Endpoint final : public vfio_user::Handler {
     std::uint64_t region_bytes = 0;  // a power of two, at least a page
     shm::PageKind pages = shm::PageKind::kNormal;
     QueueSet::Post post;
-    std::chrono::microseconds poll_max{50};
+    std::chrono::microseconds poll_max{100};
   };
 
   /// Since the start, over all clients; but guest_bytes, which is now.

@@ -8,29 +8,46 @@ namespace {
 
 using std::chrono::microseconds;
 
-TEST(PollBudget, PollingInVainEndsInNoPollingAtAll) {
-  PollBudget budget(microseconds(50));
-  EXPECT_EQ(budget.current(), microseconds(50));
-  for (int i = 0; i < 16; ++i)
-    budget.polled_in_vain();
+constexpr microseconds kLongest{50};
+
+void miss(PollBudget& budget, microseconds idle, int times) {
+  for (int i = 0; i < times; ++i)
+    budget.missed(idle);
+}
+
+TEST(PollBudget, AQuietQueueIsNotPolledAtAll) {
+  PollBudget budget(kLongest);
+  EXPECT_EQ(budget.current(), kLongest);
+  miss(budget, microseconds(10'000), 6);
   EXPECT_EQ(budget.current(), PollBudget::Duration::zero());
 }
 
-TEST(PollBudget, GrowsBackWhenSleepingWasTheWrongChoiceAndStopsAtItsLongest) {
-  PollBudget budget(microseconds(50));
-  for (int i = 0; i < 16; ++i)
-    budget.polled_in_vain();
-  for (int i = 0; i < 16; ++i)
-    budget.woken_after(microseconds(10));
-  EXPECT_EQ(budget.current(), microseconds(50));
+// A wake-up takes longer than the budget: it has to grow back all the same.
+TEST(PollBudget, IsWholeAgainOnceWorkComesSoon) {
+  PollBudget budget(kLongest);
+  miss(budget, microseconds(10'000), 6);
+  budget.missed(3 * kLongest);
+  EXPECT_EQ(budget.current(), kLongest);
 }
 
-TEST(PollBudget, StaysWhereLongSleepsShowThatPollingWouldNotHelp) {
-  PollBudget budget(microseconds(50));
-  for (int i = 0; i < 16; ++i)
-    budget.polled_in_vain();
-  budget.woken_after(microseconds(1000));
-  EXPECT_EQ(budget.current(), PollBudget::Duration::zero());
+TEST(PollBudget, WorkThatComesAlwaysJustTooLateIsTriedForNowAndThenOnly) {
+  PollBudget budget(kLongest);
+  int whole = 0;
+  for (int i = 0; i < 1024; ++i) {
+    budget.missed(3 * kLongest);
+    if (budget.current() == kLongest) ++whole;
+  }
+  EXPECT_GT(whole, 16);
+  EXPECT_LT(whole, 128);
+}
+
+TEST(PollBudget, OneCatchMakesMissesCountAnew) {
+  PollBudget budget(kLongest);
+  miss(budget, 3 * kLongest, 40);
+  EXPECT_LT(budget.current(), kLongest);
+  budget.caught();
+  budget.missed(3 * kLongest);
+  EXPECT_EQ(budget.current(), kLongest);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ class QueueSet {
   using Post = std::function<void(std::function<void()>)>;
   struct Options {
     Post post;
-    std::chrono::microseconds poll_max{50};
+    std::chrono::microseconds poll_max{100};
     /// A driver broke a queue: called on the control thread.
     std::function<void(const Error&)> on_broken;
   };

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <system_error>
+#include <utility>
 
 #include <fmt/core.h>
 
@@ -100,29 +101,30 @@ std::function<void()> QueueWorker::take_done() {
 bool QueueWorker::work() {
   task_->want_notifications(false);
   auto last_progress = Clock::now();
+  bool waiting = false;
   while (order() == Order::kRun) {
     const auto progress = poll_once();
     if (!progress) return false;
     if (*progress) {
+      if (std::exchange(waiting, false)) budget_.caught();
       last_progress = Clock::now();
       continue;
     }
+    waiting = true;
     if (Clock::now() - last_progress < budget_.current()) {
       relax();
       continue;
     }
-    budget_.polled_in_vain();
     task_->want_notifications(true);
     // A chain that came before the driver saw the request brings no notification: look once more.
     const auto late = poll_once();
     if (!late) return false;
-    if (!*late) {
-      const auto asleep = Clock::now();
-      sleep(true);
-      budget_.woken_after(Clock::now() - asleep);
-    }
+    if (!*late) sleep(true);
     task_->want_notifications(false);
-    last_progress = Clock::now();
+    const auto now = Clock::now();
+    budget_.missed(now - last_progress);
+    last_progress = now;
+    waiting = false;
   }
   return true;
 }

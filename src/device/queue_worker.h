@@ -27,8 +27,8 @@ class QueueWorker {
  public:
   struct Options {
     std::uint16_t queue = 0;
-    std::chrono::microseconds poll_max{50};  // the longest it polls without finding work
-    bool at_rest = false;                    // begins as if paused: rebind() and resume() follow
+    std::chrono::microseconds poll_max{100};  // the longest it polls without finding work
+    bool at_rest = false;                     // begins as if paused: rebind() and resume() follow
     /// The driver broke the queue: called once, on the worker's thread.
     std::function<void(const Error&)> on_broken;
   };

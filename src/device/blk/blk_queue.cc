@@ -17,7 +17,7 @@ namespace airlock::device {
 namespace {
 
 /// New chains taken in one poll(), in number and bytes: answers should not wait long for company.
-constexpr std::uint32_t kBatchChains = 32;
+constexpr std::uint32_t kBatchChains = 8;
 constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
 /// With this much taken and not answered, new chains wait in the ring.
 constexpr std::uint64_t kInFlightBytes = std::uint64_t{64} << 20;
