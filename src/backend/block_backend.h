@@ -4,6 +4,7 @@
 // channel of its own, used by that queue's thread alone, so that no queue waits for another.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -30,6 +31,14 @@ struct Geometry {
   std::uint64_t max_discard_bytes = 0;       // in one request; 0: no limit of its own
   std::uint64_t max_write_zeroes_bytes = 0;  // the same
 };
+
+/// The physical block of a disk that reports `reported` bytes for it: the logical one where that is
+/// no power of two times it, which a driver could not be told (VIRTIO 1.3, 5.2.4).
+[[nodiscard]] constexpr std::uint32_t usable_physical_block(std::uint32_t logical,
+                                                            std::uint32_t reported) {
+  const bool usable = reported % logical == 0 && std::has_single_bit(reported / logical);
+  return usable ? reported : logical;
+}
 
 enum class BlockOp : std::uint8_t { kRead, kWrite, kFlush, kDiscard, kWriteZeroes };
 
@@ -100,9 +109,9 @@ class BlockBackend {
   /// A line for people: what it is and where. No trailing newline.
   [[nodiscard]] virtual std::string describe() const = 0;
 
-  /// A channel with up to `depth` requests in flight, 1 to 32768. Most segments will lie in
-  /// `region`, which may be registered with the kernel; it must outlive the channel.
-  /// Errors: kSystem.
+  /// A channel with up to `depth` requests in flight, 1 to 32768, or what the engine can at most.
+  /// Most segments will lie in `region`, which may be registered with the kernel; it must outlive
+  /// the channel. Errors: kSystem.
   virtual Result<std::unique_ptr<BlockChannel>> open_channel(const shm::SharedBytes& region,
                                                              std::uint32_t depth) = 0;
 };

@@ -125,7 +125,7 @@ Opened<Geometry> device_geometry(const FileOptions& options, const Found& found)
   const std::uint32_t block = std::max<std::uint32_t>(static_cast<std::uint32_t>(logical), 512);
   return Geometry{.capacity_bytes = bytes,
                   .logical_block_bytes = block,
-                  .physical_block_bytes = std::max(physical, block),
+                  .physical_block_bytes = usable_physical_block(block, physical),
                   .optimal_io_bytes = optimal,
                   .read_only = options.read_only,
                   .can_discard = !options.read_only,

@@ -96,6 +96,25 @@ class FileBackendTest : public ::testing::TestWithParam<Mode> {
   BlockBench bench_;
 };
 
+// A queue may have 32768 slots; no engine has to have as many.
+TEST_P(FileBackendTest, ServesTheLargestQueue) {
+  make_image(kMiB);
+  const auto disk = open();
+  ASSERT_TRUE(disk);
+  const auto opened = disk->open_channel(bench_.region(), 32768);
+  ASSERT_TRUE(opened) << describe(opened.error());
+}
+
+// Some disks report a physical block that is no power of two times the logical one, or none.
+TEST(UsablePhysicalBlock, IsThePhysicalOneOnlyWhereADriverCanBeToldSo) {
+  EXPECT_EQ(usable_physical_block(512, 4096), 4096U);
+  EXPECT_EQ(usable_physical_block(4096, 4096), 4096U);
+  EXPECT_EQ(usable_physical_block(512, 0), 512U);
+  EXPECT_EQ(usable_physical_block(4096, 512), 4096U);
+  EXPECT_EQ(usable_physical_block(512, 1536), 512U);
+  EXPECT_EQ(usable_physical_block(512, 4000), 512U);
+}
+
 TEST_P(FileBackendTest, AgreesWithPlainMemory) {
   make_image(kMiB);
   const auto disk = open();

@@ -219,8 +219,10 @@ void FileJob::refused(int error) {
 }
 
 void FileJob::remember_loss(int error) {
-  // These say that the call was not made: nothing is lost.
+  // These say that the call was not made: nothing is lost. (ENOSPC is not among them: it may be
+  // about what was written before.)
   if (error == EINTR || error == EAGAIN || error == ECANCELED) return;
+  if (call_ == Call::kWritev && (error == EINVAL || error == EFBIG || unsupported(error))) return;
   int none = 0;
   if (!target_->sync_error.compare_exchange_strong(none, error, std::memory_order_relaxed)) return;
   log(LogLevel::kError,

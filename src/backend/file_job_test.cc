@@ -231,6 +231,19 @@ TEST_F(FileJobTest, AFailedDurableWriteFailsLaterFlushes) {
   EXPECT_EQ(job_.completion().error, ENOSPC);  // the first error, whatever comes after
 }
 
+// A write that the file can't take loses nothing that was written before.
+TEST_F(FileJobTest, ARefusedDurableWriteFailsNoLaterFlush) {
+  memory_ = {bench_.at(0, 512)};
+  for (const int error : {EINVAL, EFBIG, EOPNOTSUPP}) {
+    start_with({.op = BlockOp::kWrite, .durable = true, .length = 512, .segments = memory_})
+        .advance(-error);
+    EXPECT_EQ(job_.completion().error, error);
+    ASSERT_FALSE(start_with({.op = BlockOp::kFlush}).done());
+    job_.advance(0);
+    EXPECT_EQ(job_.completion().error, 0);
+  }
+}
+
 TEST_F(FileJobTest, AFailedSyncAfterDurableZeroesFailsLaterFlushes) {
   start_with({.op = BlockOp::kWriteZeroes, .durable = true, .length = 512}).advance(0);
   ASSERT_EQ(job_.call(), Call::kSync);

@@ -24,6 +24,9 @@ constexpr std::uint64_t kNotStarted = std::uint64_t{1} << 32;
 /// The kernel registers no buffer larger than this.
 constexpr std::uint64_t kBufferBytesMost = std::uint64_t{1} << 30;
 
+/// The kernel's rings have 32768 entries at most, and a large one is memory that it locks.
+constexpr std::uint32_t kDepthMost = 4096;
+
 constexpr int kNeeded[] = {IORING_OP_READV,       IORING_OP_WRITEV, IORING_OP_READ_FIXED,
                            IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,  IORING_OP_FALLOCATE,
                            IORING_OP_POLL_ADD};
@@ -42,7 +45,8 @@ bool does_all_we_need(io_uring& ring) {
 Result<std::unique_ptr<BlockChannel>> UringChannel::create(FileTarget& target,
                                                            const shm::SharedBytes& region,
                                                            const Options& options) {
-  std::unique_ptr<UringChannel> channel(new UringChannel(target, options.depth));
+  std::unique_ptr<UringChannel> channel(
+      new UringChannel(target, std::min(options.depth, kDepthMost)));
   TRY(channel->open(region, options));
   return channel;
 }
@@ -50,11 +54,11 @@ Result<std::unique_ptr<BlockChannel>> UringChannel::create(FileTarget& target,
 Result<void> UringChannel::open(const shm::SharedBytes& region, const Options& options) {
   // One entry a job and one for the watch: the submission queue can't overflow, and the completion
   // queue, twice as large, neither.
-  const unsigned entries = std::bit_ceil(options.depth + 1);
+  const unsigned entries = std::bit_ceil(depth() + 1);
   const int error = io_uring_queue_init(entries, &ring_, 0);
   if (error < 0) return fail(system_error(-error));
   open_ = true;
-  prepared_.reserve(options.depth);
+  prepared_.reserve(depth());
   if (!does_all_we_need(ring_)) return fail(Errc::kUnsupported);
   if (options.register_memory) register_region(region);
   return {};
