@@ -51,9 +51,9 @@ std::string reason(const Error& e) {
     case Errc::kBadLength:
       return fmt::format("length {} is zero or more than was given", e.detail);
     case Errc::kChainTooLong:
-      return "the descriptor chain is longer than the queue: it loops";
+      return "the descriptor chain has more descriptors than the queue has left: it may loop";
     case Errc::kChainTooBig:
-      return "the descriptor chain has more than 2^32 - 1 bytes";
+      return "the descriptor chain describes more bytes than it can have";
     case Errc::kNotOutstanding:
       return fmt::format("id {} is not in flight", e.detail);
     case Errc::kAlreadyInFlight:

@@ -163,7 +163,6 @@ void Endpoint::dma_map(const vfio_user::DmaRange& range, Fd fd, vfio_user::Reply
     change_guest_memory([](window::GuestMemory&) { return Result<void>(); }, std::move(reply));
     return;
   }
-  ++stats_.dma_fds_mapped;
   const window::GuestMemory::Range guest{
       .address = window::BusAddress{range.address},
       .size = range.size,
@@ -172,6 +171,7 @@ void Endpoint::dma_map(const vfio_user::DmaRange& range, Fd fd, vfio_user::Reply
   auto change = [this, guest,
                  file = std::make_shared<Fd>(std::move(fd))](window::GuestMemory& memory) {
     const Result<void> mapped = memory.map(guest, *file);
+    if (mapped) ++stats_.dma_fds_mapped;
     stats_.guest_bytes_max = std::max(stats_.guest_bytes_max, memory.mapped_bytes());
     return mapped;
   };

@@ -93,6 +93,7 @@ TEST_F(EndpointTest, PreferMapsItUntilItIsTakenBack) {
   EXPECT_EQ(open_fds(), before) << "the mapping is kept, the fd is not";
   EXPECT_EQ(endpoint_->stats().guest_bytes, 2 * kGuestBytes);
   EXPECT_FALSE(map(0)) << "over a range that is there";
+  EXPECT_EQ(endpoint_->stats().dma_fds_mapped, 2U);
   EXPECT_FALSE(unmap(0, 4096)) << "half a range";
   EXPECT_EQ(endpoint_->stats().guest_bytes, 2 * kGuestBytes);
   EXPECT_TRUE(unmap(0, kGuestBytes));
