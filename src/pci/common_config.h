@@ -54,8 +54,9 @@ class CommonConfig {
   void reset();
 
   [[nodiscard]] std::uint64_t offered() const { return options_.offered; }
-  /// The driver's features; `beyond` if it set bits that no device of today has (64 and above).
+  /// The driver's features.
   [[nodiscard]] std::uint64_t accepted() const;
+  /// Whether it set bits that no device of today has (64 and above).
   [[nodiscard]] bool accepted_beyond() const;
 
   [[nodiscard]] std::uint16_t queue_count() const;

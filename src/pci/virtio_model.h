@@ -88,8 +88,8 @@ class VirtioModel {
   /// `done` on the control thread (now or later), before the `done` of a stop() asked for since.
   /// Nothing of the queue's state outlives it. VIRTIO 1.3, 2.6.1.1.1.
   virtual void reset_queue(std::uint16_t queue, std::function<void()> done) = 0;
-  /// The driver enables a queue of a running device again, which was reset before, or was not
-  /// enabled at start(). On an error it does not run, and the transport reports the violation.
+  /// The driver enables a queue of a running device again, which was reset before. On an error it
+  /// does not run, and the transport reports the violation.
   /// VIRTIO 1.3, 2.6.1.2.1.
   virtual Result<void> start_queue(const Negotiated& negotiated, const QueueSetup& queue) = 0;
   /// The driver notified an enabled queue of a running device.

@@ -6,7 +6,8 @@ namespace airlock::shm {
 namespace {
 
 // One call that the compiler can't look into, and a barrier behind it: neither end may be read
-// again in place of the copy. memcpy itself touches each byte once, at the speed of memcpy.
+// again in place of the copy. (memcpy may load a byte twice, where its blocks overlap; what is
+// looked at afterwards is the copy alone.)
 [[gnu::noinline]] void copy_once(std::byte* target, const std::byte* source, std::size_t length) {
   std::memcpy(target, source, length);
   asm volatile("" ::: "memory");

@@ -23,7 +23,18 @@ struct BlkShared {
   LogLimit io_errors;                                     // how often the log hears of them
 };
 
-/// One queue of a disk: takes requests from its ring, gives them to its channel, answers them.
+/// What a queue is made with.
+struct BlkQueueOptions {
+  BlkLimits limits;
+  /// The driver declined VIRTIO_BLK_F_FLUSH: a write it is told of has to be stable (5.2.6.2).
+  bool durable_writes = false;
+  std::unique_ptr<backend::BlockChannel> channel;  // as deep as the ring has entries, or less
+  BlkShared* shared = nullptr;
+  BlkQueueMetrics* metrics = nullptr;  // this queue's, for as long as it lives
+};
+
+/// Makes the task of a queue, in the format and with the ring features that were negotiated: it
+/// takes requests from its ring, gives them to its channel, answers them.
 ///
 /// Every request taken gets an answer, whatever the backend does: an I/O error, a full disk too, is
 /// VIRTIO_BLK_S_IOERR and a line in the log, and the queue goes on. All of a chain's writable part
@@ -36,16 +47,6 @@ struct BlkShared {
 /// rebind() fail with kQueueBroken.
 ///
 /// Allocates when it is made, and while the first chains of a new length come by.
-struct BlkQueueOptions {
-  BlkLimits limits;
-  /// The driver declined VIRTIO_BLK_F_FLUSH: a write it is told of has to be stable (5.2.6.2).
-  bool durable_writes = false;
-  std::unique_ptr<backend::BlockChannel> channel;  // as deep as the ring has entries, or less
-  BlkShared* shared = nullptr;
-  BlkQueueMetrics* metrics = nullptr;  // this queue's, for as long as it lives
-};
-
-/// Makes the task of a queue, in the format and with the ring features that were negotiated.
 /// Errors: those of ring::DeviceQueue::create(), kBadQueueSize.
 [[nodiscard]] Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
                                                                 BlkQueueOptions options);
