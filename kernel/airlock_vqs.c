@@ -446,8 +446,9 @@ static int wait_for_queue_reset(struct airlock_device *adev, u16 index)
 }
 
 /*
- * VIRTIO 1.3, 2.6.1, 4.1.4.3. The queue breaks first, so that nobody starts anything (HD-18); it
- * stays so if the device does not answer in time (HD-19), and all that was in it stays with it.
+ * VIRTIO 1.3, 2.6.1, 4.1.4.3. The driver above keeps off the queue by itself; its interrupts are
+ * ignored from here on, and when this returns no callback runs (HD-18). The queue breaks if the
+ * device does not answer in time (HD-19), and all that was in it stays with it.
  */
 int airlock_disable_vq_and_reset(struct virtqueue *vq)
 {
@@ -459,11 +460,11 @@ int airlock_disable_vq_and_reset(struct virtqueue *vq)
 	if (!virtio_has_feature(vq->vdev, VIRTIO_F_RING_RESET))
 		return -ENOENT;
 	WRITE_ONCE(slot_of(vq)->stopped, true);
-	__virtqueue_break(vq);
 	vp_iowrite16(vq->index, &common->cfg.queue_select);
 	vp_iowrite16(1, &common->queue_reset);
 	err = wait_for_queue_reset(adev, vq->index);
-	/* Also if it failed: when this returns, no callback runs. */
+	if (err)
+		__virtqueue_break(vq);
 	airlock_synchronize_cbs(vq->vdev);
 	vq->reset = !err;
 	return err;

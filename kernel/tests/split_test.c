@@ -398,6 +398,7 @@ static void an_own_ring_that_makes_no_sense_is_not_published(void)
 	for (i = 0; i <= SIZE; i++)
 		add_single(i % SIZE, 1);
 	EXPECT(!publish() && shown.avail.idx == 0);
+	EXPECT(shown.desc[0].len == 0xeeeeeeee); /* more than fits: not even begun */
 }
 
 static void a_full_ring_is_published_and_used_whole(void)
