@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * debugfs/virtio_pci_airlock/<PCI name>/: how full the pool is, under the names that swiotlb uses
- * for its own (REQUIREMENTS DT-10), and how often it ran dry or refused something.
+ * for its own (REQUIREMENTS DT-10), and how often it ran dry or refused something. Each number is
+ * the sum over the areas at about the same time.
  */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
@@ -10,11 +11,26 @@
 
 static struct dentry *root;
 
+static struct airlock_areas_stats stats_of(void *data)
+{
+	struct airlock_pool *pool = data;
+	struct airlock_areas_stats stats;
+
+	airlock_areas_stats(&pool->slots, &stats);
+	return stats;
+}
+
+static int used_get(void *data, u64 *value)
+{
+	*value = stats_of(data).used;
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(used_fops, used_get, NULL, "%llu\n");
+
 static int hiwater_get(void *data, u64 *value)
 {
-	const struct airlock_pool *pool = data;
-
-	*value = READ_ONCE(pool->slots.used_hiwater);
+	*value = stats_of(data).used_hiwater;
 	return 0;
 }
 
@@ -22,17 +38,30 @@ static int hiwater_get(void *data, u64 *value)
 static int hiwater_set(void *data, u64 value)
 {
 	struct airlock_pool *pool = data;
-	unsigned long flags;
 
 	if (value)
 		return -EINVAL;
-	spin_lock_irqsave(&pool->lock, flags);
-	pool->slots.used_hiwater = pool->slots.used;
-	spin_unlock_irqrestore(&pool->lock, flags);
+	airlock_areas_restart_hiwater(&pool->slots);
 	return 0;
 }
 
 DEFINE_DEBUGFS_ATTRIBUTE(hiwater_fops, hiwater_get, hiwater_set, "%llu\n");
+
+static int exhausted_get(void *data, u64 *value)
+{
+	*value = stats_of(data).exhausted;
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(exhausted_fops, exhausted_get, NULL, "%llu\n");
+
+static int refused_get(void *data, u64 *value)
+{
+	*value = stats_of(data).refused;
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(refused_fops, refused_get, NULL, "%llu\n");
 
 void airlock_debugfs_init(void)
 {
@@ -50,10 +79,11 @@ void airlock_debugfs_add(struct airlock_device *adev)
 	struct dentry *dir = debugfs_create_dir(pci_name(adev->pdev), root);
 
 	debugfs_create_ulong("io_tlb_nslabs", 0400, dir, &pool->slots.count);
-	debugfs_create_ulong("io_tlb_used", 0400, dir, &pool->slots.used);
+	debugfs_create_u32("areas", 0400, dir, &pool->slots.area_count);
+	debugfs_create_file_unsafe("io_tlb_used", 0400, dir, pool, &used_fops);
 	debugfs_create_file_unsafe("io_tlb_used_hiwater", 0600, dir, pool, &hiwater_fops);
-	debugfs_create_ulong("exhausted", 0400, dir, &pool->exhausted);
-	debugfs_create_ulong("refused", 0400, dir, &pool->refused);
+	debugfs_create_file_unsafe("exhausted", 0400, dir, pool, &exhausted_fops);
+	debugfs_create_file_unsafe("refused", 0400, dir, pool, &refused_fops);
 	adev->debugfs = dir;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Copying, scrubbing and locking around the slot bookkeeping.
+ * Copying and scrubbing around the bookkeeping of the slots.
  *
  * What a device may learn: the bytes of TO_DEVICE and BIDIRECTIONAL mappings, and zeros. swiotlb
  * copies the original in for FROM_DEVICE mappings too, so that a device that writes less than was
@@ -25,29 +25,35 @@
 #include <linux/highmem.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "airlock_pool.h"
+#include "airlock_trace.h"
 #include "core/range.h"
 
-#define PAGE_SLOTS (PAGE_SIZE >> AIRLOCK_SLOT_SHIFT)
-
 /*
- * A mapping is one contiguous run with interrupts off while it is copied. An eighth of the pool
- * leaves room for others beside it (REQUIREMENTS DMB-N1); 4 MiB bounds the time.
+ * The largest mapping. It bounds a segment and not a request: virtio_blk (6.1, 6.12 and 7.2 alike)
+ * asks virtio_max_dma_size(), which asks the DMA operations or, from 6.18 on, the virtio map
+ * operations, and makes the smaller of the answer and the device's size_max the queue's
+ * max_segment_size. Bytes that are contiguous beyond it become several segments of the same
+ * request, up to the device's seg_max, and scattered pages are segments of their own anyway. So a
+ * request of 1 MiB passes whole from any pool that is taken for a disk: as one mapping from 8 MiB
+ * on, else as several. How large a request may be is for the block layer's max_sectors (1280 KiB,
+ * in 7.2 more) and for seg_max; see airlock_payload_min().
+ *
+ * A mapping is one contiguous run, and callers often have interrupts off while it is copied. An
+ * eighth of the pool leaves room for others beside it (REQUIREMENTS DMB-N1); 4 MiB bounds the time.
+ * Less than a page is no limit that the block layer takes.
  */
 #define MAX_MAPPING_SHARE 8
 #define MAX_MAPPING_BYTES ((size_t)SZ_4M)
 
-/* A private copy of what the lock guards. */
-struct extent_view {
-	u64 source;
-	u32 length;
-	u32 head;
-	u8 direction;
-	size_t skip; /* bytes from the extent's start to the handle */
-};
+static size_t max_mapping_of(size_t pool_bytes)
+{
+	size_t share = round_down(pool_bytes / MAX_MAPPING_SHARE, PAGE_SIZE);
+
+	return clamp_t(size_t, share, PAGE_SIZE, MAX_MAPPING_BYTES);
+}
 
 static u32 slots_for(size_t length)
 {
@@ -104,88 +110,65 @@ static bool source_is_ram(phys_addr_t source, size_t length)
 
 static void refuse(struct airlock_pool *pool, const char *what, u64 value, size_t length)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&pool->lock, flags);
-	pool->refused++;
-	spin_unlock_irqrestore(&pool->lock, flags);
+	if (pool->base)
+		airlock_areas_note_refused(&pool->slots);
 	dev_err_ratelimited(pool->dev, "airlock: %s refused: %#llx, %zu bytes\n", what, value,
 			    length);
 }
 
 /*
- * Turns a handle back into its extent: range, liveness, kind and recorded length, all checked
- * (HD-27). Called with the lock held.
+ * Turns a handle back into a copy of its extent's record: range, liveness, kind and recorded
+ * length, all checked (HD-27). *skip is where in the extent the handle points, in bytes.
  */
 static bool resolve(struct airlock_pool *pool, dma_addr_t handle, size_t length,
-		    enum airlock_extent_kind kind, struct extent_view *view)
+		    struct airlock_extent *record, size_t *skip)
 {
-	struct airlock_extent *extent;
 	u64 offset;
 
-	if (!airlock_range_inside(handle, length, pool->handle_base, pool->size))
+	if (!pool->base || !airlock_range_inside(handle, length, pool->handle_base, pool->size))
 		return false;
 	offset = handle - pool->handle_base;
-	extent = airlock_slots_find(&pool->slots, offset >> AIRLOCK_SLOT_SHIFT, kind);
-	if (!extent)
+	if (!airlock_areas_find(&pool->slots, offset >> AIRLOCK_SLOT_SHIFT, AIRLOCK_EXTENT_MAPPED,
+				record))
 		return false;
-	view->source = extent->source;
-	view->length = extent->length;
-	view->head = extent->head;
-	view->direction = extent->direction;
-	view->skip = offset - ((u64)extent->head << AIRLOCK_SLOT_SHIFT);
-	return airlock_range_within(view->skip, length, extent->length);
+	*skip = offset - ((u64)record->head << AIRLOCK_SLOT_SHIFT);
+	return airlock_range_within(*skip, length, record->length);
+}
+
+/* The same for a handle that has to be an extent's start; takes the extent out of service. */
+static bool retire(struct airlock_pool *pool, dma_addr_t handle, enum airlock_extent_kind kind,
+		   struct airlock_extent *record)
+{
+	u64 offset;
+
+	if (!pool->base || !airlock_range_inside(handle, 1, pool->handle_base, pool->size))
+		return false;
+	offset = handle - pool->handle_base;
+	return airlock_is_aligned(offset, AIRLOCK_SLOT_SIZE) &&
+	       airlock_areas_retire(&pool->slots, offset >> AIRLOCK_SLOT_SHIFT, kind, record);
 }
 
 /* Takes an extent and makes sure that it holds zeros. Returns its first slot or -1. */
 static long take(struct airlock_pool *pool, const struct airlock_extent_request *request)
 {
-	unsigned long flags;
-	bool scrubbed = true;
-	long head;
+	bool scrubbed;
+	long head = airlock_areas_take(&pool->slots, request, &scrubbed);
 
-	spin_lock_irqsave(&pool->lock, flags);
-	if (request->kind == AIRLOCK_EXTENT_COHERENT)
-		head = airlock_slots_take_highest(&pool->slots, request, PAGE_SLOTS);
-	else
-		head = airlock_slots_take_lowest(&pool->slots, request);
-	if (head < 0)
-		pool->exhausted++;
-	else
-		scrubbed = airlock_slots_mark_scrubbed(&pool->slots, head, request->slot_count);
-	spin_unlock_irqrestore(&pool->lock, flags);
-	if (!scrubbed)
+	if (head < 0) {
+		airlock_areas_note_exhausted(&pool->slots);
+		trace_airlock_exhausted(pool->dev, DMA_MAPPING_ERROR, request->length,
+					request->direction, request->slot_count);
+	} else if (!scrubbed) {
 		memset(slot_address(pool, head), 0, request->slot_count * AIRLOCK_SLOT_SIZE);
+	}
 	return head;
 }
 
 /* Ends an extent that is draining: whatever it held is gone before its slots can be taken again. */
-static void scrub_and_release(struct airlock_pool *pool, const struct extent_view *view)
+static void scrub_and_release(struct airlock_pool *pool, const struct airlock_extent *record)
 {
-	u32 slot_count = slots_for(view->length);
-	unsigned long flags;
-
-	memset(slot_address(pool, view->head), 0, slot_count * AIRLOCK_SLOT_SIZE);
-	spin_lock_irqsave(&pool->lock, flags);
-	airlock_slots_release(&pool->slots, view->head, slot_count);
-	spin_unlock_irqrestore(&pool->lock, flags);
-}
-
-/* Resolves a handle that must be an extent's start, and takes the extent out of service. */
-static bool retire(struct airlock_pool *pool, dma_addr_t handle, enum airlock_extent_kind kind,
-		   struct extent_view *view)
-{
-	unsigned long flags;
-	bool found;
-
-	if (!pool->base)
-		return false;
-	spin_lock_irqsave(&pool->lock, flags);
-	found = resolve(pool, handle, 1, kind, view) && view->skip == 0;
-	if (found)
-		airlock_slots_drain(&pool->slots, view->head);
-	spin_unlock_irqrestore(&pool->lock, flags);
-	return found;
+	memset(slot_address(pool, record->head), 0, record->slot_count * AIRLOCK_SLOT_SIZE);
+	airlock_areas_release(&pool->slots, record->head);
 }
 
 dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_t length,
@@ -211,68 +194,65 @@ dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_
 		return DMA_MAPPING_ERROR;
 	if (device_reads(direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		copy(slot_address(pool, head), source, length, true);
+	trace_airlock_map(pool->dev, slot_handle(pool, head), length, direction,
+			  request.slot_count);
 	return slot_handle(pool, head);
 }
 
 void airlock_pool_unmap(struct airlock_pool *pool, dma_addr_t handle, size_t length,
 			unsigned long attrs)
 {
-	struct extent_view view;
+	struct airlock_extent record;
 
-	if (!retire(pool, handle, AIRLOCK_EXTENT_MAPPED, &view)) {
+	if (!retire(pool, handle, AIRLOCK_EXTENT_MAPPED, &record)) {
 		refuse(pool, "unmapping", handle, length);
 		return;
 	}
-	if (device_writes(view.direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		copy(slot_address(pool, view.head), view.source, min_t(size_t, length, view.length),
-		     false);
-	scrub_and_release(pool, &view);
-}
-
-static bool view_of(struct airlock_pool *pool, dma_addr_t handle, size_t length,
-		    struct extent_view *view)
-{
-	unsigned long flags;
-	bool found;
-
-	if (!pool->base)
-		return false;
-	spin_lock_irqsave(&pool->lock, flags);
-	found = resolve(pool, handle, length, AIRLOCK_EXTENT_MAPPED, view);
-	spin_unlock_irqrestore(&pool->lock, flags);
-	return found;
+	trace_airlock_unmap(pool->dev, handle, record.length, record.direction, record.slot_count);
+	if (device_writes(record.direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		copy(slot_address(pool, record.head), record.source,
+		     min_t(size_t, length, record.length), false);
+	scrub_and_release(pool, &record);
 }
 
 void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, size_t length)
 {
-	struct extent_view view;
+	struct airlock_extent record;
+	size_t skip;
 
-	if (!view_of(pool, handle, length, &view))
+	if (!resolve(pool, handle, length, &record, &skip)) {
 		refuse(pool, "sync for CPU", handle, length);
-	else if (device_writes(view.direction))
-		copy(slot_address(pool, view.head) + view.skip, view.source + view.skip, length,
-		     false);
+		return;
+	}
+	trace_airlock_sync_for_cpu(pool->dev, handle, length, record.direction, slots_for(length));
+	if (device_writes(record.direction))
+		copy(slot_address(pool, record.head) + skip, record.source + skip, length, false);
 }
 
 void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, size_t length)
 {
-	struct extent_view view;
+	struct airlock_extent record;
+	size_t skip;
 
-	if (!view_of(pool, handle, length, &view))
+	if (!resolve(pool, handle, length, &record, &skip)) {
 		refuse(pool, "sync for device", handle, length);
-	else if (device_reads(view.direction))
-		copy(slot_address(pool, view.head) + view.skip, view.source + view.skip, length,
-		     true);
+		return;
+	}
+	trace_airlock_sync_for_device(pool->dev, handle, length, record.direction,
+				      slots_for(length));
+	if (device_reads(record.direction))
+		copy(slot_address(pool, record.head) + skip, record.source + skip, length, true);
 }
 
 bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,
 			 phys_addr_t *source)
 {
-	struct extent_view view;
+	struct airlock_extent record;
+	size_t skip;
 
-	if (!view_of(pool, handle, length, &view))
+	if (!resolve(pool, handle, length, &record, &skip))
 		return false;
-	*source = view.source + view.skip;
+	*source = record.source + skip;
 	return true;
 }
 
@@ -283,6 +263,7 @@ void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *h
 		.kind = AIRLOCK_EXTENT_COHERENT,
 		.length = bytes,
 		.slot_count = slots_for(bytes),
+		.direction = DMA_BIDIRECTIONAL,
 	};
 	long head;
 
@@ -294,76 +275,69 @@ void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *h
 	/* Unlike a mapping, this is read back as trusted zeros before the device owns it. */
 	memset(slot_address(pool, head), 0, bytes);
 	*handle = slot_handle(pool, head);
+	trace_airlock_alloc(pool->dev, *handle, bytes, DMA_BIDIRECTIONAL, request.slot_count);
 	return slot_address(pool, head);
 }
 
 void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle)
 {
-	struct extent_view view;
+	struct airlock_extent record;
 
-	if (!retire(pool, handle, AIRLOCK_EXTENT_COHERENT, &view)) {
+	if (!retire(pool, handle, AIRLOCK_EXTENT_COHERENT, &record)) {
 		refuse(pool, "free", handle, 0);
 		return;
 	}
-	scrub_and_release(pool, &view);
+	trace_airlock_free(pool->dev, handle, record.length, record.direction, record.slot_count);
+	scrub_and_release(pool, &record);
 }
 
 size_t airlock_pool_max_mapping(const struct airlock_pool *pool)
 {
-	return pool->base ? pool->max_mapping : AIRLOCK_SLOT_SIZE;
-}
-
-static void free_bookkeeping(struct airlock_pool *pool)
-{
-	kvfree(pool->slots.busy);
-	kvfree(pool->slots.scrubbed);
-	kvfree(pool->slots.extents);
-	memset(&pool->slots, 0, sizeof(pool->slots));
+	return pool->base ? pool->max_mapping : PAGE_SIZE;
 }
 
 void airlock_pool_init(struct airlock_pool *pool, struct device *dev)
 {
 	memset(pool, 0, sizeof(*pool));
-	spin_lock_init(&pool->lock);
 	pool->dev = dev;
 }
 
-int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size)
+int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size,
+		      size_t request_bytes)
 {
 	/* Devices take ring address 0 for "not programmed", so the first page is never used. */
-	struct airlock_extent_request reserved = {
+	const struct airlock_extent_request reserved = {
 		.kind = AIRLOCK_EXTENT_RESERVED,
 		.length = PAGE_SIZE,
-		.slot_count = PAGE_SLOTS,
+		.slot_count = AIRLOCK_PAGE_SLOTS,
 	};
-	struct airlock_slots *slots = &pool->slots;
+	size_t max_mapping = max_mapping_of(size);
+	unsigned long slot_count = size >> AIRLOCK_SLOT_SHIFT;
+	int err;
 
-	slots->count = size >> AIRLOCK_SLOT_SHIFT;
-	slots->busy = kvcalloc(BITS_TO_LONGS(slots->count), sizeof(long), GFP_KERNEL);
-	slots->scrubbed = kvcalloc(BITS_TO_LONGS(slots->count), sizeof(long), GFP_KERNEL);
-	slots->extents = kvcalloc(slots->count, sizeof(*slots->extents), GFP_KERNEL);
-	if (!slots->busy || !slots->scrubbed || !slots->extents) {
-		free_bookkeeping(pool);
-		return -ENOMEM;
-	}
+	err = airlock_areas_open(&pool->slots, slot_count,
+				 airlock_areas_count(slot_count, slots_for(max_mapping),
+						     slots_for(request_bytes)));
+	if (err)
+		return err;
+	airlock_slots_take_lowest(&pool->slots, &pool->slots.areas[0], &reserved);
 	pool->handle_base = handle_base;
 	pool->size = size;
-	pool->max_mapping = min_t(size_t, round_down(size / MAX_MAPPING_SHARE, PAGE_SIZE),
-				  MAX_MAPPING_BYTES);
-	pool->exhausted = 0;
-	pool->refused = 0;
-	airlock_slots_take_lowest(slots, &reserved);
+	pool->max_mapping = max_mapping;
 	pool->base = base;
 	return 0;
 }
 
 void airlock_pool_close(struct airlock_pool *pool)
 {
+	struct airlock_areas_stats stats;
+
 	if (!pool->base)
 		return;
-	if (pool->slots.used > PAGE_SLOTS)
+	airlock_areas_stats(&pool->slots, &stats);
+	if (stats.used > AIRLOCK_PAGE_SLOTS)
 		dev_warn(pool->dev, "airlock: %lu slots still in use when the pool closes\n",
-			 pool->slots.used - PAGE_SLOTS);
+			 stats.used - AIRLOCK_PAGE_SLOTS);
 	pool->base = NULL;
-	free_bookkeeping(pool);
+	airlock_areas_close(&pool->slots);
 }

@@ -10,13 +10,9 @@
 #define AIRLOCK_POOL_H
 
 #include <linux/dma-direction.h>
-#include <linux/spinlock.h>
 #include <linux/types.h>
 
-#include "airlock_slots.h"
-
-#define AIRLOCK_SLOT_SHIFT 11
-#define AIRLOCK_SLOT_SIZE (1UL << AIRLOCK_SLOT_SHIFT)
+#include "airlock_areas.h"
 
 struct airlock_pool {
 	void *base; /* the region as this kernel sees it; NULL while closed */
@@ -24,17 +20,19 @@ struct airlock_pool {
 	size_t size; /* bytes, whole pages */
 	size_t max_mapping; /* bytes */
 	struct device *dev;
-	spinlock_t lock; /* guards everything below */
-	struct airlock_slots slots;
-	unsigned long exhausted; /* mappings refused for want of slots: back-pressure (HD-30) */
-	unsigned long refused; /* handles or sources that made no sense (HD-27) */
+	struct airlock_slots slots; /* with all locks and counters; airlock_areas.h */
 };
 
-/* Makes a closed pool, whose every mapping fails. dev is for messages. */
+/* Makes a closed pool, whose every mapping fails. dev is for messages and trace events. */
 void airlock_pool_init(struct airlock_pool *pool, struct device *dev);
 
-/* The region must stay mapped until airlock_pool_close(). Errors: -ENOMEM. */
-int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size);
+/*
+ * The region must stay mapped until airlock_pool_close(). request_bytes is what has to fit beside
+ * each other while nothing else is mapped: all coherent memory and the largest request, whatever
+ * the lengths of its mappings. It decides how many CPUs get an area of their own. Errors: -ENOMEM.
+ */
+int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size,
+		      size_t request_bytes);
 
 /* Complains about extents that are still taken. The pool must be idle. Harmless on a closed one. */
 void airlock_pool_close(struct airlock_pool *pool);

@@ -78,11 +78,8 @@ int airlock_region_locate(struct airlock_device *adev, struct airlock_location *
  * A request that cannot fit even an empty pool is retried for ever, so a region that small is
  * refused before any request exists. The size named is what a BAR can have: a power of two.
  */
-static int check_size(struct airlock_device *adev, u64 length, size_t ring_bytes,
-		      unsigned int vq_count)
+static int check_size(struct airlock_device *adev, u64 length, u64 need, unsigned int vq_count)
 {
-	u64 need = PAGE_SIZE + (u64)ring_bytes + airlock_payload_min(adev->vdev.id.device);
-
 	if (length >= need)
 		return 0;
 	pci_err(adev->pdev,
@@ -120,6 +117,7 @@ static int map_region(struct airlock_device *adev, const struct airlock_location
 
 int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned int vq_count)
 {
+	u64 need = PAGE_SIZE + (u64)ring_bytes + airlock_payload_min(adev->vdev.id.device);
 	struct airlock_location location;
 	dma_addr_t handle_base;
 	int err = airlock_region_locate(adev, &location, &handle_base);
@@ -127,7 +125,7 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 	if (err)
 		return err;
 	location.length = min_t(u64, location.length, REGION_USED_MAX);
-	err = check_size(adev, location.length, ring_bytes, vq_count);
+	err = check_size(adev, location.length, need, vq_count);
 	if (err)
 		return err;
 	if (adev->region) {
@@ -142,7 +140,8 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 	}
 	err = map_region(adev, &location);
 	if (!err)
-		err = airlock_pool_open(&adev->pool, adev->region, handle_base, location.length);
+		err = airlock_pool_open(&adev->pool, adev->region, handle_base, location.length,
+					need);
 	if (err) {
 		pci_err(adev->pdev, "airlock: cannot map the region: %d\n", err);
 		airlock_region_close(adev);

@@ -1,12 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Slot bookkeeping: two bitmaps and one private record a slot. See airlock_slots.h for why it is
- * apart. Bitmap searches are linear; with 2 KiB slots a 64 MiB pool is 512 words long, which is
- * small beside the copy that every mapping makes anyway.
+ * apart.
+ *
+ * A search starts at an area's lowest free slot and passes 64 taken ones a step; a search that is
+ * known to be in vain is not made at all, which is what counts when a pool is exhausted and every
+ * CPU tries again and again.
  */
 #include <linux/bitmap.h>
+#include <linux/kernel.h>
+#include <linux/limits.h>
 
 #include "airlock_slots.h"
+
+void airlock_slots_divide(struct airlock_slots *slots, unsigned long count, unsigned int area_count)
+{
+	unsigned int i;
+
+	slots->count = count;
+	slots->area_count = area_count;
+	slots->area_slots = count;
+	if (area_count > 1)
+		slots->area_slots = round_down(count / area_count, AIRLOCK_AREA_SLOTS_UNIT);
+	spin_lock_init(&slots->span_lock);
+	for (i = 0; i < area_count; i++) {
+		struct airlock_area *area = &slots->areas[i];
+
+		spin_lock_init(&area->lock);
+		area->first = i * slots->area_slots;
+		area->count = slots->area_slots;
+		area->lowest_free = area->first;
+		area->too_long = ULONG_MAX;
+	}
+	slots->areas[area_count - 1].count = count - slots->areas[area_count - 1].first;
+}
+
+static unsigned long end_of(const struct airlock_area *area)
+{
+	return area->first + area->count;
+}
+
+struct airlock_area *airlock_slots_area(const struct airlock_slots *slots, unsigned long slot)
+{
+	/* 32 bits, because a division of 64 is several times as slow. */
+	u32 index = (u32)slot / (u32)slots->area_slots;
+
+	return &slots->areas[min_t(u32, index, slots->area_count - 1)];
+}
+
+/* Enters a change of count slots from head on in the books of every area that they lie in. */
+static void account(struct airlock_slots *slots, unsigned long head, unsigned long count,
+		    bool taken)
+{
+	while (count) {
+		struct airlock_area *area = airlock_slots_area(slots, head);
+		unsigned long part = min_t(unsigned long, count, end_of(area) - head);
+
+		if (taken) {
+			area->used += part;
+			if (area->used > area->used_hiwater)
+				area->used_hiwater = area->used;
+			if (head == area->lowest_free)
+				area->lowest_free = head + part;
+		} else {
+			area->used -= part;
+			if (head < area->lowest_free)
+				area->lowest_free = head;
+			area->too_long = ULONG_MAX;
+		}
+		head += part;
+		count -= part;
+	}
+}
 
 static void occupy(struct airlock_slots *slots, unsigned long head,
 		   const struct airlock_extent_request *request)
@@ -21,51 +86,86 @@ static void occupy(struct airlock_slots *slots, unsigned long head,
 	}
 	first->source = request->source;
 	first->length = request->length;
+	first->slot_count = request->slot_count;
 	first->head = head;
 	first->kind = request->kind;
 	first->direction = request->direction;
-	slots->used += request->slot_count;
-	if (slots->used > slots->used_hiwater)
-		slots->used_hiwater = slots->used;
-	if (head == slots->lowest_free)
-		slots->lowest_free = head + request->slot_count;
+	account(slots, head, request->slot_count, true);
 }
 
-long airlock_slots_take_lowest(struct airlock_slots *slots,
+static bool in_vain(const struct airlock_area *area, const struct airlock_extent_request *request)
+{
+	return request->slot_count == 0 || request->slot_count > area->count - area->used ||
+	       request->slot_count >= area->too_long;
+}
+
+long airlock_slots_take_lowest(struct airlock_slots *slots, struct airlock_area *area,
 			       const struct airlock_extent_request *request)
 {
+	unsigned long end = end_of(area);
 	unsigned long head;
 
-	if (request->slot_count == 0 || request->slot_count > slots->count - slots->used)
+	if (in_vain(area, request))
 		return -1;
-	head = bitmap_find_next_zero_area(slots->busy, slots->count, slots->lowest_free,
-					  request->slot_count, 0);
-	if (head >= slots->count)
+	head = bitmap_find_next_zero_area(slots->busy, end, area->lowest_free, request->slot_count,
+					  0);
+	if (head >= end) {
+		area->too_long = request->slot_count;
 		return -1;
+	}
 	occupy(slots, head, request);
 	return head;
 }
 
-long airlock_slots_take_highest(struct airlock_slots *slots,
+long airlock_slots_take_highest(struct airlock_slots *slots, struct airlock_area *area,
 				const struct airlock_extent_request *request,
 				unsigned long alignment)
 {
-	unsigned long head;
+	unsigned long busy = end_of(area);
 
-	if (request->slot_count == 0 || request->slot_count > slots->count - slots->used)
+	if (in_vain(area, request))
 		return -1;
-	head = (slots->count - request->slot_count) & ~(alignment - 1);
-	for (;;) {
+	/* Below the lowest busy slot that was in the way there may be room for the whole of it. */
+	while (busy >= area->first + request->slot_count) {
+		unsigned long head = round_down(busy - request->slot_count, alignment);
 		unsigned long end = head + request->slot_count;
 
-		if (find_next_bit(slots->busy, end, head) >= end) {
+		if (head < area->first)
+			break;
+		busy = find_next_bit(slots->busy, end, head);
+		if (busy >= end) {
 			occupy(slots, head, request);
 			return head;
 		}
-		if (head < alignment)
-			return -1;
-		head -= alignment;
 	}
+	return -1;
+}
+
+long airlock_slots_take_across(struct airlock_slots *slots,
+			       const struct airlock_extent_request *request,
+			       unsigned long alignment)
+{
+	unsigned long start = 0; /* of the free run that ends where the area begins */
+	unsigned int i;
+
+	for (i = 0; i < slots->area_count; i++) {
+		const struct airlock_area *area = &slots->areas[i];
+		unsigned long head = round_up(start, alignment);
+		unsigned long end = head + request->slot_count;
+		unsigned long last;
+
+		if (end > slots->count)
+			break;
+		if (find_next_bit(slots->busy, end, max_t(unsigned long, head, area->first)) >=
+		    end) {
+			occupy(slots, head, request);
+			return head;
+		}
+		last = find_last_bit(slots->busy + BIT_WORD(area->first), area->count);
+		if (last < area->count)
+			start = area->first + last + 1;
+	}
+	return -1;
 }
 
 struct airlock_extent *airlock_slots_find(struct airlock_slots *slots, unsigned long slot,
@@ -79,19 +179,30 @@ struct airlock_extent *airlock_slots_find(struct airlock_slots *slots, unsigned 
 	return first->kind == kind ? first : NULL;
 }
 
+bool airlock_slots_crosses(const struct airlock_slots *slots, unsigned long slot)
+{
+	const struct airlock_area *area = airlock_slots_area(slots, slot);
+	unsigned long head = slots->extents[slot].head;
+
+	if (!test_bit(slot, slots->busy))
+		return false;
+	/* A record outside the area is somebody else's to read, and says enough by being there. */
+	return head < area->first || head + slots->extents[head].slot_count > end_of(area);
+}
+
 void airlock_slots_drain(struct airlock_slots *slots, unsigned long head)
 {
 	slots->extents[head].kind = AIRLOCK_EXTENT_DRAINING;
 	slots->extents[head].source = 0;
 }
 
-void airlock_slots_release(struct airlock_slots *slots, unsigned long head, u32 slot_count)
+void airlock_slots_release(struct airlock_slots *slots, unsigned long head)
 {
+	u32 slot_count = slots->extents[head].slot_count;
+
 	slots->extents[head].kind = AIRLOCK_EXTENT_NONE;
 	bitmap_clear(slots->busy, head, slot_count);
-	slots->used -= slot_count;
-	if (head < slots->lowest_free)
-		slots->lowest_free = head;
+	account(slots, head, slot_count, false);
 }
 
 bool airlock_slots_mark_scrubbed(struct airlock_slots *slots, unsigned long head, u32 slot_count)

@@ -2,12 +2,24 @@
 /*
  * Which slots of the pool are taken, and by what: the private truth about every extent. Nothing
  * here is stored in the region, so a device can neither read nor change it (HD-10). No locking and
- * no copying either: airlock_pool.c adds both, and the unit test runs this file in user space.
+ * no copying either: airlock_areas.c and airlock_pool.c add them, and the unit test runs this file
+ * in user space.
+ *
+ * The slots are divided into areas, so that each CPU has one to itself. An extent lies in one area
+ * or, rarely, across several. What a function reads and changes belongs to the areas that it is
+ * called for: who has these to himself needs no others.
  */
 #ifndef AIRLOCK_SLOTS_H
 #define AIRLOCK_SLOTS_H
 
+#include <linux/cache.h>
+#include <linux/mm.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
+
+#define AIRLOCK_SLOT_SHIFT 11
+#define AIRLOCK_SLOT_SIZE (1UL << AIRLOCK_SLOT_SHIFT)
+#define AIRLOCK_PAGE_SLOTS (PAGE_SIZE >> AIRLOCK_SLOT_SHIFT)
 
 enum airlock_extent_kind {
 	AIRLOCK_EXTENT_NONE = 0, /* free, or the inside of an extent */
@@ -21,24 +33,40 @@ enum airlock_extent_kind {
 struct airlock_extent {
 	u64 source; /* physical address of the caller's bytes; MAPPED only */
 	u32 length; /* bytes asked for */
+	u32 slot_count;
 	u32 head; /* index of the extent's first slot */
 	u8 kind;
 	u8 direction; /* enum dma_data_direction; MAPPED only */
 };
 
+/* The lines of one CPU: nothing here is written by the others as long as their areas have room. */
+struct airlock_area {
+	spinlock_t lock; /* guards the area, its counters and its part of the arrays */
+	unsigned long first; /* slot; fixed */
+	unsigned long count; /* slots; fixed */
+	unsigned long lowest_free; /* no slot of the area below this one is free */
+	unsigned long too_long; /* no run of that many slots is free: a search would be in vain */
+	unsigned long used; /* slots */
+	unsigned long used_hiwater;
+	unsigned long exhausted; /* mappings refused for want of slots: back-pressure (HD-30) */
+	unsigned long refused; /* handles or sources that made no sense (HD-27) */
+} ____cacheline_aligned_in_smp;
+
+/* Areas are whole cache lines of the bitmaps, so that no two of them write the same word. */
+#define AIRLOCK_AREA_SLOTS_UNIT 512UL
+
 struct airlock_slots {
 	unsigned long count;
-	unsigned long lowest_free; /* no slot below is free */
-	unsigned long used;
-	unsigned long used_hiwater;
+	unsigned long area_slots; /* slots of an area; the last one may have more */
+	unsigned int area_count; /* a power of two */
+	spinlock_t span_lock; /* held by whoever takes several areas' locks */
+	struct airlock_area *areas;
 	unsigned long *busy;
 	unsigned long *scrubbed; /* zeroed at least once since the region was opened */
 	struct airlock_extent *extents;
 };
 
-/*
- * What a new extent is. Length in bytes, slot_count in slots, alignment in slots, a power of two.
- */
+/* What a new extent is. Length in bytes. */
 struct airlock_extent_request {
 	enum airlock_extent_kind kind;
 	u64 source;
@@ -48,26 +76,47 @@ struct airlock_extent_request {
 };
 
 /*
- * Streaming mappings take the lowest slots that fit, so that a lightly loaded pool keeps reusing
+ * Divides count free slots into that many areas, a power of two, each of at least
+ * AIRLOCK_AREA_SLOTS_UNIT slots unless there is only one. The arrays are the caller's.
+ */
+void airlock_slots_divide(struct airlock_slots *slots, unsigned long count,
+			  unsigned int area_count);
+
+/* The area of a slot. */
+struct airlock_area *airlock_slots_area(const struct airlock_slots *slots, unsigned long slot);
+
+/*
+ * Streaming mappings take the lowest slots that fit, so that a lightly loaded area keeps reusing
  * the same, cache-warm slots. Returns the first slot, or -1 if no run is long enough.
  */
-long airlock_slots_take_lowest(struct airlock_slots *slots,
+long airlock_slots_take_lowest(struct airlock_slots *slots, struct airlock_area *area,
 			       const struct airlock_extent_request *request);
 
-/* Coherent memory lives long: it goes to the top, where it does not split the streaming space. */
-long airlock_slots_take_highest(struct airlock_slots *slots,
+/*
+ * Coherent memory lives long: it goes to the top, where it does not split the streaming space. The
+ * alignment is in slots, a power of two.
+ */
+long airlock_slots_take_highest(struct airlock_slots *slots, struct airlock_area *area,
 				const struct airlock_extent_request *request,
 				unsigned long alignment);
+
+/* Looks where areas meet, for a run that no single area has. For the owner of all areas. */
+long airlock_slots_take_across(struct airlock_slots *slots,
+			       const struct airlock_extent_request *request,
+			       unsigned long alignment);
 
 /* The live extent of the kind that a slot belongs to, or NULL. */
 struct airlock_extent *airlock_slots_find(struct airlock_slots *slots, unsigned long slot,
 					  enum airlock_extent_kind kind);
 
+/* True if the slot is taken by an extent that lies in more areas than the slot's own. */
+bool airlock_slots_crosses(const struct airlock_slots *slots, unsigned long slot);
+
 /* Marks the extent at its first slot as draining; it stays taken until released. */
 void airlock_slots_drain(struct airlock_slots *slots, unsigned long head);
 
-/* Frees slot_count slots of a draining extent. */
-void airlock_slots_release(struct airlock_slots *slots, unsigned long head, u32 slot_count);
+/* Frees the slots of a draining extent. */
+void airlock_slots_release(struct airlock_slots *slots, unsigned long head);
 
 /* Marks slots as zeroed. Returns true if all of them had been before. */
 bool airlock_slots_mark_scrubbed(struct airlock_slots *slots, unsigned long head, u32 slot_count);

@@ -4,67 +4,13 @@
  * device wrote and no more, and refuses what it did not hand out. Method: the pool itself over a
  * few pretended pages (shim/linux/kernel.h); each accepted case beside its rejecting twin.
  */
-#include <linux/dma-mapping.h>
-
-#include "airlock_pool.h"
+#include "pool_fixture.h"
 
 #define POOL_BYTES (256UL * AIRLOCK_SLOT_SIZE)
-#define BUS 0x800000000ULL
-
-#define EXPECT(condition)                                                                     \
-	do {                                                                                  \
-		if (!(condition)) {                                                           \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-			exit(1);                                                              \
-		}                                                                             \
-	} while (0)
-
-struct page shim_memory[SHIM_PAGES];
-
-static _Alignas(PAGE_SIZE) unsigned char region[POOL_BYTES];
-static struct device device;
-static struct airlock_pool pool;
-
-static unsigned char *source(phys_addr_t address)
-{
-	return (unsigned char *)shim_memory + address;
-}
-
-/* What the device sees at a handle. */
-static unsigned char *shown(dma_addr_t handle)
-{
-	return region + (handle - BUS);
-}
-
-static bool all(const unsigned char *bytes, size_t length, unsigned char value)
-{
-	while (length && *bytes == value) {
-		bytes++;
-		length--;
-	}
-	return length == 0;
-}
 
 static void open_pool(void)
 {
-	memset(region, 0xee, sizeof(region)); /* whatever a device left there */
-	memset(shim_memory, 0x5a, sizeof(shim_memory));
-	device.complaints = 0;
-	airlock_pool_init(&pool, &device);
-	EXPECT(airlock_pool_open(&pool, region, BUS, POOL_BYTES) == 0);
-}
-
-/* Nothing is left over, and nothing was complained about but what was meant to be refused. */
-static void close_pool(unsigned long refused)
-{
-	EXPECT(pool.refused == refused);
-	airlock_pool_close(&pool);
-	EXPECT(device.complaints == refused);
-}
-
-static dma_addr_t map(phys_addr_t address, size_t length, enum dma_data_direction direction)
-{
-	return airlock_pool_map(&pool, address, length, direction, 0);
+	open_pool_for(POOL_BYTES, 1, POOL_BYTES);
 }
 
 /* HD-26: the slack of the last slot too. */
@@ -115,6 +61,64 @@ static void no_more_comes_back_than_was_mapped(void)
 	EXPECT(all(source(0), 100, 7));
 	EXPECT(all(source(100), PAGE_SIZE - 100, 0x5a));
 	close_pool(0);
+}
+
+/* DMA_ATTR_SKIP_CPU_SYNC: the caller syncs for himself. Its twin, the default, copies. */
+static void copies_are_left_out_on_request(void)
+{
+	const unsigned long skip = DMA_ATTR_SKIP_CPU_SYNC;
+	dma_addr_t handle;
+
+	open_pool();
+	handle = airlock_pool_map(&pool, 0, 3000, DMA_BIDIRECTIONAL, skip);
+	EXPECT(all(shown(handle), 2 * AIRLOCK_SLOT_SIZE, 0));
+	airlock_pool_sync_for_device(&pool, handle, 1000);
+	EXPECT(all(shown(handle), 1000, 0x5a) && all(shown(handle) + 1000, 2000, 0));
+	memset(shown(handle), 7, 3000);
+	airlock_pool_unmap(&pool, handle, 3000, skip);
+	EXPECT(all(source(0), 3000, 0x5a));
+	EXPECT(all(shown(handle), 2 * AIRLOCK_SLOT_SIZE, 0)); /* HD-26 all the same */
+
+	handle = map(0, 3000, DMA_BIDIRECTIONAL);
+	EXPECT(all(shown(handle), 3000, 0x5a));
+	memset(shown(handle), 7, 3000);
+	airlock_pool_unmap(&pool, handle, 3000, 0);
+	EXPECT(all(source(0), 3000, 7));
+	close_pool(0);
+}
+
+static bool traced(const char *name, dma_addr_t handle, size_t size, int direction, u32 slots)
+{
+	const struct shim_event *event = &shim_last_event;
+
+	return event->name && !strcmp(event->name, name) && event->handle == handle &&
+	       event->size == size && event->direction == direction && event->slots == slots;
+}
+
+/* What was refused leaves no event; sizes at the end are those of the record, not the caller's. */
+static void what_happens_is_traced(void)
+{
+	dma_addr_t coherent;
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(0, 5000, DMA_FROM_DEVICE);
+	EXPECT(traced("airlock_map", handle, 5000, DMA_FROM_DEVICE, 3));
+	airlock_pool_sync_for_cpu(&pool, handle + 100, 2049);
+	EXPECT(traced("airlock_sync_for_cpu", handle + 100, 2049, DMA_FROM_DEVICE, 2));
+	airlock_pool_sync_for_device(&pool, handle, 1);
+	EXPECT(traced("airlock_sync_for_device", handle, 1, DMA_FROM_DEVICE, 1));
+	airlock_pool_unmap(&pool, handle + AIRLOCK_SLOT_SIZE, 5000, 0);
+	EXPECT(traced("airlock_sync_for_device", handle, 1, DMA_FROM_DEVICE, 1));
+	airlock_pool_unmap(&pool, handle, 1, 0);
+	EXPECT(traced("airlock_unmap", handle, 5000, DMA_FROM_DEVICE, 3));
+	EXPECT(airlock_pool_alloc(&pool, 100, &coherent));
+	EXPECT(traced("airlock_alloc", coherent, PAGE_SIZE, DMA_BIDIRECTIONAL, 2));
+	airlock_pool_free(&pool, coherent);
+	EXPECT(traced("airlock_free", coherent, PAGE_SIZE, DMA_BIDIRECTIONAL, 2));
+	EXPECT(!airlock_pool_alloc(&pool, POOL_BYTES, &coherent));
+	EXPECT(traced("airlock_exhausted", DMA_MAPPING_ERROR, POOL_BYTES, DMA_BIDIRECTIONAL, 256));
+	close_pool(1);
 }
 
 static void syncs_stay_inside_their_mapping(void)
@@ -174,9 +178,9 @@ static void handles_that_are_none_are_refused(void)
 	airlock_pool_unmap(&pool, BUS - 1, 1, 0);
 	airlock_pool_unmap(&pool, BUS + POOL_BYTES, 1, 0);
 	airlock_pool_unmap(&pool, BUS, 1, 0); /* never handed out: DMB-DR3 */
-	EXPECT(pool.refused == 6);
+	EXPECT(stats().refused == 6);
 	airlock_pool_unmap(&pool, handle, 4096, 0);
-	EXPECT(pool.refused == 6);
+	EXPECT(stats().refused == 6);
 	airlock_pool_unmap(&pool, handle, 4096, 0); /* twice */
 	airlock_pool_free(&pool, coherent);
 	close_pool(7);
@@ -215,7 +219,7 @@ static void too_large_is_final_and_full_is_not(void)
 		EXPECT(handles[i] != DMA_MAPPING_ERROR);
 	}
 	EXPECT(map(0, most, DMA_FROM_DEVICE) == DMA_MAPPING_ERROR);
-	EXPECT(pool.exhausted == 1);
+	EXPECT(stats().exhausted == 1);
 	airlock_pool_unmap(&pool, handles[3], most, 0);
 	EXPECT(map(0, most, DMA_FROM_DEVICE) == handles[3]);
 	for (i = 0; i < 7; i++)
@@ -232,7 +236,11 @@ static void a_closed_pool_maps_nothing(void)
 	close_pool(0);
 	EXPECT(map(0, 512, DMA_TO_DEVICE) == DMA_MAPPING_ERROR);
 	EXPECT(airlock_pool_alloc(&pool, 4096, &handle) == NULL);
-	EXPECT(airlock_pool_max_mapping(&pool) == AIRLOCK_SLOT_SIZE);
+	EXPECT(airlock_pool_max_mapping(&pool) == PAGE_SIZE);
+	airlock_pool_unmap(&pool, BUS + PAGE_SIZE, 512, 0);
+	airlock_pool_sync_for_cpu(&pool, BUS + PAGE_SIZE, 512);
+	airlock_pool_free(&pool, BUS + PAGE_SIZE);
+	EXPECT(device.complaints == 3);
 }
 
 int main(void)
@@ -240,6 +248,8 @@ int main(void)
 	a_device_sees_what_was_mapped_to_it_and_zeros();
 	a_device_sees_nothing_of_what_it_is_to_fill();
 	no_more_comes_back_than_was_mapped();
+	copies_are_left_out_on_request();
+	what_happens_is_traced();
 	syncs_stay_inside_their_mapping();
 	the_source_of_a_mapping_is_found_again();
 	handles_that_are_none_are_refused();

@@ -41,6 +41,16 @@ static inline unsigned long find_next_zero_bit(const unsigned long *map, unsigne
 	return bit;
 }
 
+static inline unsigned long find_last_bit(const unsigned long *map, unsigned long size)
+{
+	unsigned long bit;
+
+	for (bit = size; bit; bit--)
+		if (test_bit(bit - 1, map))
+			return bit - 1;
+	return size;
+}
+
 /* Start of the first run of count zero bits, or something >= size. The mask is not needed here. */
 static inline unsigned long bitmap_find_next_zero_area(const unsigned long *map, unsigned long size,
 						       unsigned long start, unsigned int count,
