@@ -54,6 +54,8 @@ struct airlock_device {
 
 	u64 offered; /* the device's features, read once per negotiation (HD-16) */
 	enum airlock_address_mode mode;
+	u32 generation; /* of the configuration, as the core was told last */
+	unsigned int generation_changes; /* in a row */
 	bool dead; /* did not answer a reset in time: refuse to go on until it does */
 
 	struct airlock_location location; /* of the region, as mapped */

@@ -13,6 +13,8 @@
 
 /* A device process behind a VMM answers within milliseconds; a dead one never (HD-19). */
 #define RESET_DEADLINE_MS 10000
+/* Reading the configuration again that often is no bad luck any more. */
+#define GENERATION_CHANGES_MAX 100
 
 static bool config_has(struct airlock_device *adev, unsigned int offset, unsigned int length)
 {
@@ -80,9 +82,26 @@ static void config_set(struct virtio_device *vdev, unsigned int offset, const vo
 	}
 }
 
+/*
+ * The core reads the configuration again until two calls in a row give the same, without a bound
+ * (HD-12). For a device that never gets there the last answer is held, and the values read last
+ * count: it could have presented them all along, and the drivers check them.
+ */
 static u32 config_generation(struct virtio_device *vdev)
 {
-	return vp_modern_generation(&to_airlock(vdev)->mdev);
+	struct airlock_device *adev = to_airlock(vdev);
+	u32 generation = vp_modern_generation(&adev->mdev);
+
+	if (generation == adev->generation) {
+		adev->generation_changes = 0;
+	} else if (adev->generation_changes < GENERATION_CHANGES_MAX) {
+		adev->generation_changes++;
+		adev->generation = generation;
+	} else {
+		dev_err_ratelimited(&adev->pdev->dev,
+				    "airlock: the configuration never stops changing\n");
+	}
+	return adev->generation;
 }
 
 /*
