@@ -143,6 +143,10 @@ constexpr RunningEnd kRingEnds[] = {
     {"TableFlipsNext", std::nullopt, 0},
     // HD-6, HD-8
     {"TableFlipsIndirect", std::nullopt, 0},
+    // HD-6: what the driver wrote is output, and never read back.
+    {"DriverAreaIsRewritten", std::nullopt, 0},
+    // HD-21
+    {"EventsAreGarbage", std::nullopt, 0},
     // HD-32: any order is right; but no status was written.
     {"AnswersInReverse", std::nullopt, 3, Errc::kMalformed},
 };
@@ -162,6 +166,8 @@ constexpr RunningEnd kSplitEnds[] = {
     {"TableFlipsWrite", std::nullopt, 0},
     // HD-6
     {"TableLeadsElsewhere", std::nullopt, 0},
+    // HD-6, HD-7
+    {"TableLoops", std::nullopt, 0},
 };
 
 constexpr RunningEnd kPackedEnds[] = {
@@ -179,6 +185,8 @@ constexpr RunningEnd kPackedEnds[] = {
     {"TableFlipsWrite", std::nullopt, 0},
     // HD-3: the answers lie in the table, and this is their length.
     {"TableLeadsElsewhere", Errc::kBadLength, 0},
+    // HD-2: and this is their id, of all of them.
+    {"TableLoops", Errc::kNotOutstanding, 0},
 };
 
 constexpr RunningEnd kTableEnds[] = {
@@ -195,6 +203,11 @@ constexpr RunningEnd kDeviceEnds[] = {
     {"StatusIsNeedsReset", Errc::kNeedsReset, 0},
     // HD-24
     {"StatusIsGone", Errc::kPeerClosed, 0},
+    // HD-24
+    {"RegistersAreGone", Errc::kPeerClosed, 0},
+    // HD-12: it was read once, when the disk was opened.
+    {"ConfigIsGarbage", std::nullopt, 0},
+    {"GenerationChangesForEver", std::nullopt, 0},
     // HD-11: headers are output, and data was copied out or is the device's own to spoil.
     {"RequestsScribbled", std::nullopt, 0},
     // HD-10, HD-26: nothing of the pool is kept there.
@@ -283,14 +296,35 @@ constexpr SetupEnd kOpeningEnds[] = {
     {"OfferChanges", Errc::kMalformed},
     // HD-17
     {"InterruptsBeforeDriverOk", std::nullopt},
-    // HD-19
-    {"NeverResets", Errc::kTimeout},
     // HD-19, HD-24
+    {"NeverResets", Errc::kTimeout},
     {"StatusIsGarbage", Errc::kTimeout},
-    // HD-15
+    // HD-15, HD-28: of no use, outside its BAR, or in none.
     {"CapabilitiesLoop", Errc::kMalformed},
-    // HD-15, HD-28
+    {"CapabilitiesAreShort", Errc::kMalformed},
     {"RegionExceedsItsBar", Errc::kNoRegion},
+    {"RegionWraps", Errc::kNoRegion},
+    {"RegionIsEmpty", Errc::kNoRegion},
+    {"RegionIsTooSmall", Errc::kPoolFull},
+    {"RegionIsUnaligned", Errc::kNoRegion},
+    {"RegionIsInTheRegisters", Errc::kNoRegion},
+    {"RegionIsInNoBar", Errc::kNoRegion},
+    {"CommonConfigIsTooShort", Errc::kMalformed},
+    {"DeviceConfigIsTooShort", Errc::kMalformed},
+    {"NotifyIsTooShort", Errc::kMalformed},
+    // HD-14: more queues than are wanted are harmless.
+    {"NotifyOffsetIsFfff", Errc::kOutOfRange},
+    {"NumQueuesIsZero", Errc::kMalformed},
+    {"NumQueuesIsFfff", std::nullopt},
+    {"QueueSizeIsZero", Errc::kBadQueueSize},
+    {"QueueSizeIsFfff", Errc::kBadQueueSize},
+    {"QueueSizeIsNoPowerOfTwo", Errc::kBadQueueSize},
+    // HD-12
+    {"ConfigIsGarbage", Errc::kMalformed},
+    // HD-16: what we accept of it the disk does not have, and refuses.
+    {"OfferIsEverything", Errc::kFeaturesRefused},
+    // HD-19: its status never becomes 0.
+    {"RegistersAreGone", Errc::kTimeout},
 };
 
 class BlkOpeningLieTest : public BlkHostileTest, public ::testing::WithParamInterface<SetupEnd> {};
@@ -316,15 +350,13 @@ TEST_P(BlkOpeningLieTest, EndsAsItMust) {
 constexpr SetupEnd kResetEnds[] = {
     // HD-18
     {"InterruptsAfterReset", std::nullopt},
-    // HD-19
-    {"NeverResets", Errc::kTimeout},
     // HD-19, HD-24
+    {"NeverResets", Errc::kTimeout},
     {"StatusIsGarbage", Errc::kTimeout},
     // HD-15
     {"CapabilitiesLoop", Errc::kMalformed},
     // HD-25
     {"RegionShrinks", Errc::kMalformed},
-    // HD-25
     {"RegionMoves", Errc::kMalformed},
     // HD-16
     {"OfferIsAnother", Errc::kMalformed},

@@ -50,6 +50,7 @@ Result<void> FakeDisk::start_queue(const pci::Negotiated& negotiated,
                                 .features = features};
   queues_.push_back(TRY(ring::DeviceQueue::create(setup, *window)));
   setups_.push_back(queue);
+  starts_++;
   return {};
 }
 
@@ -134,10 +135,12 @@ std::uint8_t FakeDisk::transfer(const spec::VirtioBlkReqHeader& header, const ri
     }
     case spec::VIRTIO_BLK_T_DISCARD:
     case spec::VIRTIO_BLK_T_WRITE_ZEROES: {
-      const auto range = MUST(chain.read<spec::VirtioBlkDiscardWriteZeroes>(sizeof header));
-      const auto part =
-          std::span(bytes).subspan(range.sector.get() * kSector, range.num_sectors.get() * kSector);
-      std::ranges::fill(part, std::byte{0});
+      const auto range = chain.read<spec::VirtioBlkDiscardWriteZeroes>(sizeof header);
+      if (!range) return spec::VIRTIO_BLK_S_IOERR;
+      const std::uint64_t length = range->num_sectors.get() * kSector;
+      const std::uint64_t start = std::min(range->sector.get(), bytes.size()) * kSector;
+      if (!airlock_range_within(start, length, bytes.size())) return spec::VIRTIO_BLK_S_IOERR;
+      std::ranges::fill(std::span(bytes).subspan(start, length), std::byte{0});
       return spec::VIRTIO_BLK_S_OK;
     }
     case spec::VIRTIO_BLK_T_GET_ID: {

@@ -47,6 +47,11 @@ class FakeDisk final : public pci::VirtioModel {
     return setups_.at(queue);
   }
   [[nodiscard]] bool running() const { return !queues_.empty(); }
+  /// How often a queue was started: who keeps a view of one looks whether it is still the same.
+  [[nodiscard]] std::size_t starts() const { return starts_; }
+  /// Does what a request asks for, wherever that was taken from, and returns how many bytes of it
+  /// were written.
+  [[nodiscard]] std::uint32_t handle(const ring::Chain& chain);
   [[nodiscard]] std::size_t served() const { return served_; }
   /// The headers, in order.
   std::vector<spec::VirtioBlkReqHeader> seen;
@@ -74,7 +79,6 @@ class FakeDisk final : public pci::VirtioModel {
   const window::Window* window = nullptr;
 
  private:
-  [[nodiscard]] std::uint32_t handle(const ring::Chain& chain);
   [[nodiscard]] std::uint8_t transfer(const spec::VirtioBlkReqHeader& header,
                                       const ring::Chain& chain, std::uint32_t data_bytes);
 
@@ -82,6 +86,7 @@ class FakeDisk final : public pci::VirtioModel {
   std::vector<ring::DeviceQueue> queues_;
   std::vector<pci::QueueSetup> setups_;
   std::size_t served_ = 0;
+  std::size_t starts_ = 0;
 };
 
 /// The disk with its device, its region and its window, ready to be driven.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "ring/chain_walk.h"
 #include "spec/virtio_pci.h"
 
 namespace airlock::testing {
@@ -17,6 +18,14 @@ namespace {
 using Cfg = spec::VirtioPciCommonCfg;
 
 constexpr std::byte kGarbage{0xa5};
+constexpr std::uint64_t kGone = ~std::uint64_t{0};  // what nobody answers reads as
+// Types of capabilities, and fields of them.
+constexpr std::uint8_t kSwiotlb = spec::VIRTIO_PCI_CAP_SWIOTLB;
+constexpr std::uint8_t kCommon = spec::VIRTIO_PCI_CAP_COMMON_CFG;
+constexpr std::uint8_t kDevice = spec::VIRTIO_PCI_CAP_DEVICE_CFG;
+constexpr std::uint8_t kNotify = spec::VIRTIO_PCI_CAP_NOTIFY_CFG;
+constexpr std::size_t kLength = offsetof(spec::VirtioPciCap, length);
+constexpr std::size_t kOffset = offsetof(spec::VirtioPciCap, offset);
 // Neither offered by the disk nor of use to its driver.
 constexpr std::uint64_t kOtherFeature = spec::feature(23);
 
@@ -43,6 +52,26 @@ void config_is_another(HostileDevice& device) {
   device.fake_registers([](std::uint64_t offset, std::uint64_t& value) {
     if (offset == pci::kDeviceConfigOffset) value = 8;  // sectors
   });
+}
+
+void config_is_garbage(HostileDevice& device) {
+  device.fake_registers([](std::uint64_t offset, std::uint64_t& value) {
+    if (offset >= pci::kDeviceConfigOffset && offset < pci::kNotifyOffset) value = kGone;
+  });
+}
+
+void registers_are_gone(HostileDevice& device) {
+  device.fake_registers([](std::uint64_t /*offset*/, std::uint64_t& value) { value = kGone; });
+}
+
+void offer_is_everything(HostileDevice& device) {
+  device.fake_register(offsetof(Cfg, device_feature), kGone);
+}
+
+// One register of the common configuration.
+template <std::size_t kRegister, std::uint64_t kValue>
+void register_says(HostileDevice& device) {
+  device.fake_register(kRegister, kValue);
 }
 
 void offer_changes(HostileDevice& device) {
@@ -80,16 +109,31 @@ void set_field(std::span<std::byte> capability, std::size_t field, std::uint32_t
   std::memcpy(capability.data() + field, &wire, sizeof wire);
 }
 
-void region_exceeds_its_bar(HostileDevice& device) {
+// Of the capability of this type, one field.
+template <std::uint8_t kType, std::size_t kField, std::uint32_t kValue>
+void capability_says(HostileDevice& device) {
+  device.fake_capability(
+      kType, [](std::span<std::byte> capability) { set_field(capability, kField, kValue); });
+}
+
+template <std::uint8_t kBar>
+void region_is_in_bar(HostileDevice& device) {
   device.fake_capability(spec::VIRTIO_PCI_CAP_SWIOTLB, [](std::span<std::byte> capability) {
-    set_field(capability, offsetof(spec::VirtioPciCap, length), 0x4000'0000);
+    capability[offsetof(spec::VirtioPciCap, bar)] = std::byte{kBar};
   });
 }
 
-void region_shrinks(HostileDevice& device) {
+void region_wraps(HostileDevice& device) {
   device.fake_capability(spec::VIRTIO_PCI_CAP_SWIOTLB, [](std::span<std::byte> capability) {
-    set_field(capability, offsetof(spec::VirtioPciCap, length), 65536);
+    set_field(capability, offsetof(spec::VirtioPciCap, offset), 0xffff'f000);
+    set_field(capability, offsetof(spec::VirtioPciCap, length), 0x10'1000);
   });
+}
+
+void capabilities_are_short(HostileDevice& device) {
+  device.lies().on_config_read = [](std::uint16_t offset, std::span<std::byte> target) {
+    if (offset >= 0x40 && target.size() >= 3) target[2] = std::byte{4};
+  };
 }
 
 void region_moves(HostileDevice& device) {
@@ -121,7 +165,26 @@ constexpr DeviceLie kOpeningLies[] = {
     {.name = "NeverResets", .tell = never_resets},
     {.name = "StatusIsGarbage", .tell = status_is_garbage},
     {.name = "CapabilitiesLoop", .tell = capabilities_loop},
-    {.name = "RegionExceedsItsBar", .tell = region_exceeds_its_bar},
+    {.name = "CapabilitiesAreShort", .tell = capabilities_are_short},
+    {.name = "RegionExceedsItsBar", .tell = capability_says<kSwiotlb, kLength, 0x4000'0000>},
+    {.name = "RegionWraps", .tell = region_wraps},
+    {.name = "RegionIsEmpty", .tell = capability_says<kSwiotlb, kLength, 0>},
+    {.name = "RegionIsTooSmall", .tell = capability_says<kSwiotlb, kLength, 8192>},
+    {.name = "RegionIsUnaligned", .tell = capability_says<kSwiotlb, kOffset, 512>},
+    {.name = "RegionIsInTheRegisters", .tell = region_is_in_bar<pci::kRegistersBar>},
+    {.name = "RegionIsInNoBar", .tell = region_is_in_bar<5>},
+    {.name = "CommonConfigIsTooShort", .tell = capability_says<kCommon, kLength, 16>},
+    {.name = "DeviceConfigIsTooShort", .tell = capability_says<kDevice, kLength, 4>},
+    {.name = "NotifyIsTooShort", .tell = capability_says<kNotify, kLength, 1>},
+    {.name = "NotifyOffsetIsFfff", .tell = register_says<offsetof(Cfg, queue_notify_off), 0xffff>},
+    {.name = "NumQueuesIsZero", .tell = register_says<offsetof(Cfg, num_queues), 0>},
+    {.name = "NumQueuesIsFfff", .tell = register_says<offsetof(Cfg, num_queues), 0xffff>},
+    {.name = "QueueSizeIsZero", .tell = register_says<offsetof(Cfg, queue_size), 0>},
+    {.name = "QueueSizeIsFfff", .tell = register_says<offsetof(Cfg, queue_size), 0xffff>},
+    {.name = "QueueSizeIsNoPowerOfTwo", .tell = register_says<offsetof(Cfg, queue_size), 63>},
+    {.name = "ConfigIsGarbage", .tell = config_is_garbage},
+    {.name = "OfferIsEverything", .tell = offer_is_everything},
+    {.name = "RegistersAreGone", .tell = registers_are_gone},
 };
 
 constexpr DeviceLie kRunningLies[] = {
@@ -130,6 +193,24 @@ constexpr DeviceLie kRunningLies[] = {
     {.name = "StatusIsNeedsReset",
      .tell = [](HostileDevice& device) { show_status(device, spec::VIRTIO_CONFIG_S_NEEDS_RESET); }},
     {.name = "StatusIsGone", .tell = [](HostileDevice& device) { show_status(device, 0xff); }},
+    {.name = "RegistersAreGone",
+     .tell =
+         [](HostileDevice& device) {
+           registers_are_gone(device);
+           device.interrupt();
+         }},
+    {.name = "ConfigIsGarbage",
+     .tell =
+         [](HostileDevice& device) {
+           config_is_garbage(device);
+           device.interrupt();
+         }},
+    {.name = "GenerationChangesForEver",
+     .tell =
+         [](HostileDevice& device) {
+           generation_changes_for_ever(device);
+           device.interrupt();
+         }},
     {.name = "RequestsScribbled",
      .tell = [](HostileDevice& device) { device.scribble_on_requests(); }},
     {.name = "FreeMemoryScribbled",
@@ -143,7 +224,7 @@ constexpr DeviceLie kResetLies[] = {
     {.name = "NeverResets", .tell = never_resets},
     {.name = "StatusIsGarbage", .tell = status_is_garbage},
     {.name = "CapabilitiesLoop", .tell = capabilities_loop},
-    {.name = "RegionShrinks", .tell = region_shrinks},
+    {.name = "RegionShrinks", .tell = capability_says<kSwiotlb, kLength, 65536>},
     {.name = "RegionMoves", .tell = region_moves},
     {.name = "OfferIsAnother", .tell = offer_is_another},
     {.name = "ConfigIsAnother", .tell = config_is_another},
@@ -155,7 +236,11 @@ constexpr DeviceLie kResetLies[] = {
 HostileRing& HostileDevice::ring() {
   if (!ring_) {
     ring_ = HostileRing::create(place());
-    ring_->set_honest([this](std::size_t count) { disk().serve(count); });
+    if (from_the_ring_) {
+      ring_->set_server([this](const HostileRing::Request& request) { return serve(request); });
+    } else {
+      ring_->set_honest([this](std::size_t count) { disk().serve(count); });
+    }
   }
   return *ring_;
 }
@@ -262,6 +347,26 @@ HostileRing::Place HostileDevice::place() {
                     .device = offset(setup.device_area)},
           .publisher = {.mode = device_.window.mode(), .region = device_.window.region_bus_base()},
           .features = features};
+}
+
+// By the ring's own copy of the request, checked as a device checks one: what a lie has changed in
+// it is answered with nothing.
+std::uint32_t HostileDevice::serve(const HostileRing::Request& request) {
+  const ring::QueueSize size = MUST(ring::QueueSize::from(32768));
+  if (request.buffers.empty() || request.buffers.size() > size.value()) return 0;
+  ring::ChainWalk walk(size, {}, device_.window);
+  ring::Chain chain;
+  const auto walked = walk.walk(0, chain, [&](std::uint32_t index) {
+    airlock_descriptor buffer = request.buffers[index];
+    const bool more = index + 1 < request.buffers.size();
+    buffer.flags = static_cast<std::uint16_t>((buffer.flags & AIRLOCK_DESC_WRITE) |
+                                              (more ? AIRLOCK_DESC_NEXT : 0));
+    buffer.next = static_cast<std::uint16_t>(index + 1);
+    return buffer;
+  });
+  const bool whole = walked && chain.readable_bytes() >= sizeof(spec::VirtioBlkReqHeader) &&
+                     chain.writable_bytes() > 0;
+  return whole ? disk().handle(chain) : 0;
 }
 
 std::uint64_t HostileDevice::offset_of(std::uint64_t address) const {

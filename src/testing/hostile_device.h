@@ -30,6 +30,11 @@ class HostileDevice {
   [[nodiscard]] HostileRing& ring();
   /// Ends all lies that stay, and forgets the ring.
   void be_honest();
+  /// From the next ring on, the ring answers by itself (HostileRing::set_server) and the disk,
+  /// which must be held, is only where the bytes are: for a driver that runs meanwhile.
+  void serve_from_the_ring() { from_the_ring_ = true; }
+  /// The driver has reset the device, and its ring is gone.
+  void forget_ring() { ring_.reset(); }
 
   // Lies that stay.
   /// The register at `offset` of the common configuration reads as `value`.
@@ -51,11 +56,13 @@ class HostileDevice {
 
  private:
   [[nodiscard]] HostileRing::Place place();
+  [[nodiscard]] std::uint32_t serve(const HostileRing::Request& request);
   [[nodiscard]] std::uint64_t offset_of(std::uint64_t address) const;
 
   FakeDiskDevice& device_;
   Lies& lies_;
   std::unique_ptr<HostileRing> ring_;
+  bool from_the_ring_ = false;
 };
 
 /// A lie of the whole device.

@@ -2,10 +2,12 @@
 #include "testing/hostile_device_ring.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <ranges>
 #include <utility>
 
+#include "core/range.h"
 #include "ring/descriptor_bits.h"
 #include "ring/packed_areas.h"
 #include "ring/split_areas.h"
@@ -55,7 +57,9 @@ class SplitHostileRing final : public HostileRing {
  protected:
   std::optional<Request> look() override {
     if (seen_ == avail_.acquire_index()) return std::nullopt;
-    const std::uint16_t head = avail_.head(seen_.slot(place().size));
+    // In range whatever a lie has put there meanwhile.
+    const auto head =
+        static_cast<std::uint16_t>(avail_.head(seen_.slot(place().size)) & place().size.mask());
     ++seen_;
     Request request = read_request(head);
     request.id = head;
@@ -140,14 +144,8 @@ std::uint32_t id_not_open(HostileRing& ring) {
   return id;
 }
 
-// Once it has answered, so that it understands its own requests, and before the driver looks.
-void rewrite_answered(HostileRing& ring, const std::function<void(airlock_descriptor&)>& change) {
-  ring.answer(ring.open().size());
-  ring.rewrite_table(change);
-}
-
 void xor_flags(HostileRing& ring, std::uint16_t flags) {
-  rewrite_answered(ring, [=](airlock_descriptor& descriptor) { descriptor.flags ^= flags; });
+  ring.answer_and_rewrite_table([=](airlock_descriptor& descriptor) { descriptor.flags ^= flags; });
 }
 
 void use_with(HostileRing& ring, std::uint32_t length) {
@@ -194,11 +192,26 @@ constexpr RingLie kRingLies[] = {
     {.name = "TableLeadsElsewhere",
      .tell =
          [](HostileRing& ring) {
-           rewrite_answered(ring, [](airlock_descriptor& descriptor) {
+           ring.answer_and_rewrite_table([](airlock_descriptor& descriptor) {
              descriptor.address = kNowhere;
              descriptor.length = 0xffff'ffff;
            });
          }},
+    {.name = "TableLoops",
+     .tell =
+         [](HostileRing& ring) {
+           ring.answer_and_rewrite_table([](airlock_descriptor& descriptor) {
+             descriptor.flags |= AIRLOCK_DESC_NEXT;
+             descriptor.next = 0;
+           });
+         }},
+    {.name = "DriverAreaIsRewritten",
+     .tell =
+         [](HostileRing& ring) {
+           ring.answer(ring.open().size());
+           ring.rewrite_driver_area();
+         }},
+    {.name = "EventsAreGarbage", .tell = [](HostileRing& ring) { ring.rewrite_device_events(); }},
     {.name = "IndirectTableLeadsElsewhere",
      .tell =
          [](HostileRing& ring) {
@@ -240,8 +253,10 @@ bool HostileRing::is_open(std::uint32_t id) {
 void HostileRing::answer(std::size_t count) {
   CHECK(count <= open().size());
   if (!honest_) {
-    for (; count > 0; count--)
-      use(open_.front().id, open_.front().writable_bytes);
+    for (; count > 0; count--) {
+      const Request& request = open_.front();
+      use(request.id, server_ ? server_(request) : request.writable_bytes);
+    }
     return;
   }
   honest_(count);
@@ -272,14 +287,48 @@ void HostileRing::rewrite_table(const std::function<void(airlock_descriptor&)>& 
   rewrite_all(descriptors(), place_.features.format, change);
 }
 
+// Whoever answers with a queue of his own reads the table, so he is served first; a driver that
+// runs meanwhile must meet the lie when it takes the answer.
+void HostileRing::answer_and_rewrite_table(const std::function<void(airlock_descriptor&)>& change) {
+  if (server_) rewrite_table(change);
+  answer(open().size());
+  if (!server_) rewrite_table(change);
+}
+
 std::uint32_t HostileRing::answer_and_rewrite_tables(
     const std::function<void(airlock_descriptor&)>& change) {
   const std::deque<Request> all = open();
-  answer(all.size());
+  if (!server_) answer(all.size());
   std::uint32_t rewritten = 0;
   for (const Request& request : all)
     rewritten += rewrite_all(request.table, place_.features.format, change);
+  if (server_) answer(all.size());
   return rewritten;
+}
+
+void HostileRing::rewrite_driver_area() {
+  constexpr std::uint16_t kGarbage = 0xa5a5;
+  const ring::Format format = place_.features.format;
+  const shm::SharedBytes all =
+      area(place_.areas.driver, ring::Layout(place_.size, format).driver());
+  for (std::uint64_t at = 0; at < all.size(); at += sizeof kGarbage) {
+    const bool is_index =
+        format == ring::Format::kSplit && at == offsetof(spec::VirtqAvailHeader, idx);
+    if (!is_index) all.store_relaxed<Le16>(at, Le16(kGarbage));
+  }
+}
+
+// Of a split ring the first word and the last; of a packed one these are all.
+void HostileRing::rewrite_device_events() {
+  const shm::SharedBytes all = areas().back();
+  all.store_relaxed<Le16>(0, Le16(0xbeef));
+  all.store_relaxed<Le16>(all.size() - sizeof(Le16), Le16(0xdead));
+}
+
+std::vector<shm::SharedBytes> HostileRing::areas() const {
+  const ring::Layout layout(place_.size, place_.features.format);
+  return {descriptors(), area(place_.areas.driver, layout.driver()),
+          area(place_.areas.device, layout.device())};
 }
 
 shm::SharedBytes HostileRing::area(window::RegionOffset offset,
@@ -305,7 +354,10 @@ HostileRing::Request HostileRing::read_request(std::uint32_t slot) const {
       request.buffers.push_back(descriptor);
       continue;
     }
-    request.table = MUST(place_.region.slice(descriptor.address - start, descriptor.length));
+    // The driver's are good; but a lie may have changed this one since.
+    const auto table = place_.region.slice(descriptor.address - start, descriptor.length);
+    if (!table || !airlock_is_aligned(descriptor.address - start, AIRLOCK_DESC_BYTES)) continue;
+    request.table = *table;
     for (std::uint32_t i = 0; i < descriptor.length / AIRLOCK_DESC_BYTES; i++)
       request.buffers.push_back(read_descriptor(request.table, i, format));
   }

@@ -55,6 +55,12 @@ class HostileRing {
   void answer(std::size_t count);
   /// What serves `count` requests, in this very ring, as an honest device does.
   void set_honest(std::function<void(std::size_t count)> honest) { honest_ = std::move(honest); }
+  /// Serves one request, and returns how many bytes it wrote. With it the ring answers by itself,
+  /// in step with its own lies, and lies about descriptors are told before the answers: for a
+  /// driver that runs meanwhile.
+  void set_server(std::function<std::uint32_t(const Request&)> server) {
+    server_ = std::move(server);
+  }
 
   /// Returns `id`, whatever that is, as the next answer.
   void use(std::uint32_t id, std::uint32_t length);
@@ -65,9 +71,19 @@ class HostileRing {
   void move_used(std::int32_t by);
   /// Rewrites every descriptor of the table or ring.
   void rewrite_table(const std::function<void(airlock_descriptor&)>& change);
+  /// Rewrites every descriptor, and answers all open requests honestly.
+  void answer_and_rewrite_table(const std::function<void(airlock_descriptor&)>& change);
   /// Answers all open requests honestly, and rewrites the indirect tables that they had. Returns
   /// how many descriptors that were.
   std::uint32_t answer_and_rewrite_tables(const std::function<void(airlock_descriptor&)>& change);
+  /// Overwrites what the driver alone may write, but for the available index of a split ring, by
+  /// which requests are found: the available ring, or the driver's event suppression structure.
+  void rewrite_driver_area();
+  /// Says at random when the driver is to notify: flags and event index, or the device's event
+  /// suppression structure.
+  void rewrite_device_events();
+  /// The memory of the ring's three areas.
+  [[nodiscard]] std::vector<shm::SharedBytes> areas() const;
 
  protected:
   explicit HostileRing(const Place& place) : place_(place) {}
@@ -97,6 +113,7 @@ class HostileRing {
   Place place_;
   std::deque<Request> open_;
   std::function<void(std::size_t)> honest_;
+  std::function<std::uint32_t(const Request&)> server_;
 };
 
 /// A lie that is told in a ring with at least two open requests.

@@ -168,6 +168,12 @@ constexpr LieEnd kSplitEnds[] = {
     {"TableFlipsIndirect", std::nullopt},
     // HD-6: the same.
     {"TableLeadsElsewhere", std::nullopt},
+    // HD-6, HD-7: the same: no chain is walked there, so none leads into a loop.
+    {"TableLoops", std::nullopt},
+    // HD-6: the available ring is output too.
+    {"DriverAreaIsRewritten", std::nullopt},
+    // HD-21: they steer notifications and nothing else.
+    {"EventsAreGarbage", std::nullopt},
     // HD-32: any order is right; with VIRTIO_F_IN_ORDER the first answer stands for all three.
     {"AnswersInReverse", std::nullopt},
 };
@@ -205,6 +211,12 @@ constexpr LieEnd kPackedEnds[] = {
     {"TableFlipsIndirect", std::nullopt},
     // HD-3, HD-6: the answers are in the table, and their length is a lie now.
     {"TableLeadsElsewhere", Errc::kBadLength},
+    // HD-2, HD-6: and what leads on in a split table is the id of an answer here.
+    {"TableLoops", Errc::kNotOutstanding},
+    // HD-21: the driver's own event suppression structure is output.
+    {"DriverAreaIsRewritten", std::nullopt},
+    // HD-21: the device's steers notifications and nothing else.
+    {"EventsAreGarbage", std::nullopt},
     // HD-32: as for split rings.
     {"AnswersInReverse", std::nullopt},
 };
