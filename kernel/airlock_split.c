@@ -146,7 +146,7 @@ enum airlock_verdict airlock_split_collect(struct airlock_split *split, unsigned
 	while (verdict == AIRLOCK_OK && split->returned != end) {
 		verdict = take_element(split, split->returned & mask);
 		if (verdict == AIRLOCK_OK) {
-			split->returned++;
+			split->returned = (u16)(split->returned + 1);
 			(*count)++;
 		}
 	}

@@ -4,8 +4,9 @@
 
     prove.py [--jobs 2] [--junit FILE] [--no-cbmc] [--list] [NAME...]
 
-models/cbmc/*.c are proofs for CBMC, which the lab has; models/spin/*.pml are models for spin. They
-say in their comments what there is to run, and which of their claims must fail where:
+models/cbmc/*.c and kernel/tests/*_proof.c are proofs for CBMC, which the lab has; models/spin/*.pml
+are models for spin. They say in their comments what there is to run, and which of their claims must
+fail where:
 
     proof: NAME [options of the tool]
     twin: NAME BROKEN_SOMETHING: claim
@@ -18,6 +19,7 @@ reached. The logs stay in build/prove.
 import argparse
 import concurrent.futures
 import glob
+import itertools
 import json
 import os
 import re
@@ -105,14 +107,18 @@ def read_checks(path, text):
 def with_includes(path, text):
     """The text with that of the headers beside it, for macros that are used there."""
     for name in re.findall(r'^#include "(\w+\.h)"', text, re.MULTILINE):
-        with open(os.path.join(REPO, os.path.dirname(path), name), encoding="utf-8") as file:
-            text += file.read()
+        beside = os.path.join(REPO, os.path.dirname(path), name)
+        if os.path.exists(beside):
+            with open(beside, encoding="utf-8") as file:
+                text += file.read()
     return text
 
 
 def find_checks(names):
     checks = []
-    for full in sorted(glob.glob(os.path.join(glob.escape(REPO), "models", "*", "*"))):
+    places = [os.path.join("models", "*", "*"), os.path.join("kernel", "tests", "*_proof.c")]
+    found = [glob.glob(os.path.join(glob.escape(REPO), place)) for place in places]
+    for full in sorted(itertools.chain(*found)):
         path = os.path.relpath(full, REPO)
         if path.endswith((".c", ".pml")):
             with open(full, encoding="utf-8") as file:

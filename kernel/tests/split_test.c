@@ -7,18 +7,11 @@
 #include <linux/virtio_ring.h>
 
 #include "airlock_split.h"
+#include "expect.h"
 
 #define SIZE 8
 #define TABLE_ADDRESS 0x700000ULL
 #define UNSHOWN 0xee
-
-#define EXPECT(condition)                                                                     \
-	do {                                                                                  \
-		if (!(condition)) {                                                           \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-			exit(1);                                                              \
-		}                                                                             \
-	} while (0)
 
 struct ring_memory {
 	struct vring_desc desc[SIZE];
