@@ -199,6 +199,16 @@ def said(console, word):
     return re.findall(rf"@@{word} (.*?)@@", console)
 
 
+def view_is_inside(view):
+    """Whether all that a device was let at lies in its region: `view` of its counters says where
+    the driver put every ring, and the extent of all rings, tables and buffers."""
+    first, end = view["region_first"], view["region_first"] + view["region_bytes"]
+    rings = [queue[f"{area}_area"] for queue in view["queues"]
+             for area in ("descriptor", "driver", "device")]
+    return (bool(rings) and all(first <= at < end for at in rings)
+            and first <= view["touched_first"] < view["touched_end"] <= end)
+
+
 def guest_module(kernel="6.1"):
     """The guest transport for a kernel of the lab, built if it is not there."""
     run(REPO / "lab/build-module", kernel)

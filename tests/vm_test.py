@@ -66,6 +66,7 @@ test "$(head -c {len(key)} /mnt/secret)" = {key.decode()}
         stats = device.stats()
         self.assertEqual((stats["violations"], stats["io_errors"], stats["refused"]), (0, 0, 0))
         self.assertGreater(stats["bytes_read"], DISK_BYTES - 1)
+        self.assertTrue(harness.view_is_inside(stats["view"]), stats["view"])
 
     # The rejecting twin: the same search finds the secret where a device does map guest memory.
     def test_the_search_finds_a_secret_that_is_exposed(self):
@@ -122,6 +123,7 @@ dd if=/dev/vda bs=1M count=8 2>/dev/null | cmp - /tmp/data
 """, "--memory-backend", "shared", "--bios", "seabios", module=False)
             self.assertEqual(device.stop(), 0)
         self.assertGreater(device.stats()["dma"]["guest_bytes_max"], 0)
+        self.assertFalse(harness.view_is_inside(device.stats()["view"]), device.stats()["view"])
 
     # A driver that accepts the region gets it under prefer too, with addresses by offset: DMB-D6.
     def test_offsets_and_prefer_with_our_guest_driver(self):

@@ -1,9 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/serve_stats.h"
 
+#include <utility>
+
 #include <nlohmann/json.hpp>
 
 namespace airlock::cli {
+
+namespace {
+
+nlohmann::ordered_json to_json(const device::Endpoint::View& view) {
+  auto queues = nlohmann::ordered_json::array();
+  for (const pci::QueueSetup& queue : view.queues) {
+    queues.push_back({{"queue", queue.index},
+                      {"size", queue.size},
+                      {"descriptor_area", std::to_underlying(queue.descriptor_area)},
+                      {"driver_area", std::to_underlying(queue.driver_area)},
+                      {"device_area", std::to_underlying(queue.device_area)}});
+  }
+  const bool any = view.touched.end > 0;
+  return {{"addresses", view.touched.mode == window::AddressMode::kBus ? "bus" : "offset"},
+          {"region_first", view.region_first},
+          {"region_bytes", view.region_bytes},
+          {"queues", queues},
+          {"touched_first", any ? view.touched.first : 0},
+          {"touched_end", view.touched.end}};
+}
+
+}  // namespace
 
 std::string to_json(const ServeStats& stats) {
   const auto& endpoint = stats.endpoint;
@@ -32,6 +56,7 @@ std::string to_json(const ServeStats& stats) {
         {"fds_mapped", endpoint.dma_fds_mapped},
         {"guest_bytes", endpoint.guest_bytes},
         {"guest_bytes_max", endpoint.guest_bytes_max}}},
+      {"view", to_json(endpoint.view)},
   };
   return json.dump(2);
 }

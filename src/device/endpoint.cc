@@ -19,6 +19,15 @@ struct Endpoint::Session {
         window(mapping.bytes()),
         model(type, window, std::move(queues)) {}
 
+  [[nodiscard]] View view() const {
+    const window::Touched touched = window.touched();
+    const bool bus = touched.mode == window::AddressMode::kBus;
+    return {.region_first = bus ? std::to_underlying(window.region_bus_base()) : 0,
+            .region_bytes = window.region().size(),
+            .queues = model.setups(),
+            .touched = touched};
+  }
+
   shm::SealedMemfd memfd;
   shm::Mapping mapping;
   window::Window window;
@@ -58,6 +67,7 @@ Endpoint::Stats Endpoint::stats() const {
   sum.interrupts += session_->model.interrupts();
   sum.violations += session_->pci->violations();
   sum.refusals += session_->pci->refusals();
+  sum.view = session_->view();
   return sum;
 }
 

@@ -34,7 +34,16 @@ class Endpoint final : public vfio_user::Handler {
     std::chrono::microseconds poll_max{100};
   };
 
-  /// Since the start, over all clients; but guest_bytes, which is now.
+  /// What the queues of a client work on, in the numbers that its driver wrote: those of now, or
+  /// the last there were. All but `region` is empty if there were none.
+  struct View {
+    std::uint64_t region_first = 0;  // 0 for offsets
+    std::uint64_t region_bytes = 0;
+    std::vector<pci::QueueSetup> queues;
+    window::Touched touched;
+  };
+
+  /// Since the start, over all clients; but guest_bytes, which is now, and the view.
   struct Stats {
     std::uint64_t clients = 0;
     std::uint64_t dma_maps = 0;         // DMA_MAP messages
@@ -46,6 +55,7 @@ class Endpoint final : public vfio_user::Handler {
     std::uint64_t interrupts = 0;
     std::uint64_t violations = 0;
     std::uint64_t refusals = 0;
+    View view;
   };
 
   /// `type` outlives it. Errors: those of SealedMemfd::create() and VirtioPciDevice::create().

@@ -20,6 +20,7 @@ void RunningModel::read_config(std::uint32_t offset, std::span<std::byte> target
 Result<void> RunningModel::start(const pci::Negotiated& negotiated,
                                  std::span<const pci::QueueSetup> queues) {
   CHECK(transport_ != nullptr && queues_.empty());
+  setups_.clear();
   for (const pci::QueueSetup& setup : queues) {
     if (auto started = start_queue(negotiated, setup); !started) {
       queues_.stop_and_wait(true);  // at once: nothing was taken yet, or hardly anything
@@ -40,6 +41,8 @@ void RunningModel::reset_queue(std::uint16_t queue, std::function<void()> done) 
 Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
                                        const pci::QueueSetup& setup) {
   CHECK(transport_ != nullptr);
+  std::erase_if(setups_, [&setup](const auto& old) { return old.index == setup.index; });
+  setups_.push_back(setup);
   const auto interrupt = [this, queue = setup.index] {
     interrupts_.fetch_add(1, std::memory_order_relaxed);
     transport_->interrupt_queue(queue);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "device/device_type.h"
 #include "device/queue_set.h"
@@ -22,6 +23,8 @@ class RunningModel final : public pci::VirtioModel {
   [[nodiscard]] QueueSet& queues() { return queues_; }
   [[nodiscard]] std::uint64_t notifications() const { return notifications_; }
   [[nodiscard]] std::uint64_t interrupts() const { return interrupts_.load(); }
+  /// The queues of the last start, those that were reset since as they were last.
+  [[nodiscard]] const std::vector<pci::QueueSetup>& setups() const { return setups_; }
 
   [[nodiscard]] std::uint16_t device_type() const override { return type_.virtio_id(); }
   [[nodiscard]] std::uint32_t pci_class() const override { return type_.pci_class(); }
@@ -50,6 +53,7 @@ class RunningModel final : public pci::VirtioModel {
   const window::Window& window_;
   pci::VirtioTransport* transport_ = nullptr;
   std::uint64_t notifications_ = 0;
+  std::vector<pci::QueueSetup> setups_;
   std::atomic<std::uint64_t> interrupts_{0};
   QueueSet queues_;  // last: its threads use what is above
 };

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 
 #include "window/address.h"
 #include "window/guest_memory.h"
@@ -18,6 +19,14 @@ enum class Reach : std::uint8_t {
   kNothing,         // nothing was negotiated
   kRegion,          // the region and nothing else (GEN-DR2, DMB-D8): all or nothing
   kRegionAndGuest,  // a driver that declined the region: also memory that the VMM shared
+};
+
+/// What a device was let at: every ring, table and buffer lies in [first, end), in the numbers that
+/// the driver wrote. None yet: end is 0.
+struct Touched {
+  AddressMode mode = AddressMode::kBus;
+  std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t end = 0;
 };
 
 /// A device's view of memory: the region, and guest memory where that is allowed.
@@ -47,6 +56,9 @@ class Window {
   [[nodiscard]] Result<SharedSpan> translate(DriverAddress address, std::uint64_t length,
                                              Access access) const;
 
+  /// All that translate() let through since a reach was last set. Any thread.
+  [[nodiscard]] Touched touched() const;
+
   [[nodiscard]] AddressMode mode() const { return mode_; }
   [[nodiscard]] Reach reach() const { return reach_; }
   [[nodiscard]] const shm::SharedBytes& region() const { return region_; }
@@ -58,11 +70,17 @@ class Window {
   [[nodiscard]] const GuestMemory& guest_memory() const { return guest_; }
 
  private:
+  void note(std::uint64_t address, std::uint64_t length) const;
+
   shm::SharedBytes region_;
   std::atomic<std::uint64_t> bus_base_{std::to_underlying(kUnplaced)};
   AddressMode mode_ = AddressMode::kBus;
   Reach reach_ = Reach::kNothing;
   GuestMemory guest_;
+  // For people who look at a device: no check depends on these.
+  AddressMode touched_mode_ = AddressMode::kBus;
+  mutable std::atomic<std::uint64_t> touched_first_{Touched().first};
+  mutable std::atomic<std::uint64_t> touched_end_{Touched().end};
 };
 
 }  // namespace airlock::window

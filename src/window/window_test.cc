@@ -52,6 +52,25 @@ TEST_F(WindowTest, OffsetModeReachesTheRegionOnly) {
   EXPECT_FALSE(reaches(std::numeric_limits<std::uint64_t>::max(), 2));
 }
 
+// What was let through is known by its lowest and highest byte; what was refused is not in it.
+TEST_F(WindowTest, KnowsTheExtentOfWhatItLetThrough) {
+  window_.configure(AddressMode::kBus, Reach::kRegion);
+  window_.set_region_bus_base(BusAddress{kBase});
+  EXPECT_EQ(window_.touched().end, 0U);
+  EXPECT_TRUE(reaches(kBase + 4096, 64));
+  EXPECT_TRUE(reaches(kBase + 1024, 64));
+  EXPECT_TRUE(reaches(kBase + 2048, 64));
+  EXPECT_FALSE(reaches(0x1000, 16));
+  EXPECT_FALSE(reaches(kBase + kRegionSize, 1));
+  EXPECT_EQ(window_.touched().first, kBase + 1024);
+  EXPECT_EQ(window_.touched().end, kBase + 4096 + 64);
+  window_.configure(AddressMode::kBus, Reach::kNothing);
+  EXPECT_EQ(window_.touched().end, kBase + 4096 + 64);
+  window_.configure(AddressMode::kOffset, Reach::kRegion);
+  EXPECT_EQ(window_.touched().mode, AddressMode::kOffset);
+  EXPECT_EQ(window_.touched().end, 0U);
+}
+
 TEST_F(WindowTest, SpanIsTheMemoryThatTheAddressNames) {
   window_.configure(AddressMode::kOffset, Reach::kRegion);
   mapping_.bytes().store_relaxed<std::uint32_t>(4096, 7);
