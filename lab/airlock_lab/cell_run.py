@@ -42,9 +42,9 @@ class CellFailure(Exception):
     """A cell's verdict: what did not hold, in a line or a few."""
 
 
-def run_cell(cell, directory, console_file):
+def run_cell(cell, module, directory, console_file):
     """Runs it with its files in `directory`, keeps the console; a note for its line ("" or why no
-    disk). Raises CellFailure."""
+    disk). `module` is ours, for its kernel. Raises CellFailure."""
     directory = Path(directory)
     image = directory / "disk.img"
     with open(image, "wb") as file:
@@ -57,7 +57,7 @@ def run_cell(cell, directory, console_file):
     with harness.Device(*arguments, directory=directory) as device, \
             FileServer(data) as server, Echo(directory / "port.sock") as echo:
         status, console = harness.vm(
-            *vm_arguments(cell, directory, device, echo), timeout=TIMEOUT_SECONDS,
+            *vm_arguments(cell, module, directory, device, echo), timeout=TIMEOUT_SECONDS,
             script=settings(cell, directory, server, data) + (SOURCE / "cell.sh").read_text())
         console_file.write_text(console + "".join(f"device: {x}\n" for x in device.log()))
         if status != 0:
@@ -104,7 +104,7 @@ def settings(cell, directory, server, data):
     return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
 
 
-def vm_arguments(cell, directory, device, echo):
+def vm_arguments(cell, module, directory, device, echo):
     """lab/vm with our disk at 10.0 and stock devices at 04.0 to 06.0."""
     stock = [
         "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,addr=04.0,romfile=",
@@ -121,7 +121,7 @@ def vm_arguments(cell, directory, device, echo):
              f"{device.pid} >{shlex.quote(str(directory / 'audit'))}")
     programs = [word for name in ("fio", "mkfs.ext4", "mkfs.xfs") for word in ("--with", name)]
     return ["--kernel", cell.kernel, "--cpus", cell.cpus, "--memory", "1G",
-            "--module", harness.guest_module(cell.kernel), "--vfio-user", device.socket,
+            "--module", module, "--vfio-user", device.socket,
             "--guest-module", "xfs", *programs, "--append", WATCH,
             "--file", f"{directory}/tree.tar:/lab/tree.tar",
             "--file", f"{directory}/tree.sums:/lab/tree.sums",
