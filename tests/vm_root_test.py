@@ -24,10 +24,10 @@ from airlock_lab.places import LAB  # noqa: E402
 IMAGES = LAB / "root"
 BOOT_SECONDS = 900
 COMMAND_SECONDS = 300
-# A busy machine without KVM may need longer than systemd and the initramfs allow by themselves, and
-# its own clock is no measure of a stuck processor.
+# A busy machine without KVM may need longer for a unit than systemd allows by itself, and the
+# processor's clock, which is this machine's, is no measure of a guest that got little of it.
 KERNEL_ARGUMENTS = ("root=/dev/vda rw console=ttyS0 random.trust_cpu=on cryptomgr.notests "
-                    "rootdelay=900 no_timer_check tsc=unstable clocksource=hpet nowatchdog "
+                    "no_timer_check tsc=unstable clocksource=hpet nowatchdog "
                     "systemd.default_timeout_start_sec=900 "
                     "systemd.default_device_timeout_sec=900")
 
