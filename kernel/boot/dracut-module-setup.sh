@@ -18,5 +18,5 @@ installkernel() {
 install() {
 	inst_simple /usr/lib/modprobe.d/airlock.conf
 	# shellcheck disable=SC2154  # dracut sets it
-	inst_hook pre-udev 10 "$moddir/load.sh"
+	inst_hook pre-udev 10 "$moddir/airlock-load.sh"
 }
