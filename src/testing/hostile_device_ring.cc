@@ -241,8 +241,12 @@ std::unique_ptr<HostileRing> HostileRing::create(const Place& place) {
 }
 
 const std::deque<HostileRing::Request>& HostileRing::open() {
-  while (auto request = look())
+  // No more than a ring holds, whatever a lie has made of its index.
+  for (std::uint32_t i = 0; i < slots(); i++) {
+    auto request = look();
+    if (!request) break;
     open_.push_back(std::move(*request));
+  }
   return open_;
 }
 
