@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device that lies, behind a real QEMU, to the kernel module and the stock driver above it.
 
-Goal: every lie ends in an I/O error or a dead queue, and never in an oops, a lockup or a task that
-hangs for good. Method: a disk of tests (hostile_blk) tells one lie after the other to a guest that
+Goal: every lie ends in an I/O error or a dead queue, and never in an oops, a lockup or harm to the
+disk beside it. Method: a disk of tests (hostile_blk) tells one lie after the other to a guest that
 unbinds and binds it in between; an honest disk beside it has to work all the time. A guest that a
 lie brings down is booted again for the lies that are left.
 
@@ -23,6 +23,8 @@ HOSTILE_BLK = pathlib.Path(os.environ.get(
 KERNEL = os.environ.get("AIRLOCK_KERNEL", "6.1")
 BOOT_SECONDS = 60
 LIE_SECONDS = 60  # at most; most take two
+# On a busy machine the guest gets the speed of its TSC wrong, and then all its watchdogs bark.
+CLOCK = "tsc=unstable"
 
 # What a lie comes to, for four readers and writers of the disk that lies.
 WORKS = "works"  # all end well
@@ -123,6 +125,7 @@ OPENING = {
     "RegistersAreGone": REFUSED,
     # HD-15: behind QEMU the list's links are QEMU's own.
     "CapabilitiesLoop": HARMLESS,
+    "CapabilitiesFlicker": REFUSED,
     "CapabilitiesAreShort": REFUSED,
     # HD-15, HD-28
     "RegionExceedsItsBar": REFUSED,
@@ -186,15 +189,7 @@ start() {
   { "$@" >/dev/null 2>&1; echo $? >/tmp/$name.new; mv /tmp/$name.new /tmp/$name; } &
 }
 # Waits for the end of one, at most that many seconds. What is stuck stays so: the boot is lost.
-ended() {
-  read -r now _ </proc/uptime
-  until=$((${now%.*} + $2))
-  while ! test -e /tmp/$1; do
-    read -r now _ </proc/uptime
-    test ${now%.*} -lt $until || return 1
-    usleep 50000
-  done
-}
+ended() { wait-for /tmp/$1 $2 2>/dev/null; }
 stuck() {
   echo "@@STUCK $1@@"
   echo w >/proc/sysrq-trigger
@@ -310,12 +305,13 @@ tell() {
 
 dd if=/dev/$honest of=/tmp/honest bs=1M count=1 2>/dev/null
 cd /proc/sys/kernel
-for setting in panic_on_warn=1 panic_on_oops=1 softlockup_panic=1 watchdog_thresh=5 \\
+# Not as tight as they could be: a guest on a busy machine may itself stand still for some seconds.
+for setting in panic_on_warn=1 panic_on_oops=1 softlockup_panic=1 watchdog_thresh=15 \\
     panic_on_rcu_stall=1 hung_task_timeout_secs=$(test $abandon = yes && echo 0 || echo 30); do
   echo ${setting#*=} >${setting%=*}
 done
 cd /root
-echo 15 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
+echo 30 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 set +e
 wait-for $liar/virtio0/block
 refused=0 worked=none
@@ -384,8 +380,9 @@ class HostileTest(VmTest):
             sockets = [word for device in (*hostile, honest)
                        for word in ("--vfio-user", device.socket)]
             _, console = harness.vm(
-                "--kernel", KERNEL, *sockets, "--module", harness.guest_module(KERNEL),
-                "--on", self.orders(), script="coldplug\n" + script,
+                "--kernel", KERNEL, "--append", CLOCK, *sockets,
+                "--module", harness.guest_module(KERNEL), "--on", self.orders(),
+                script="coldplug\n" + script,
                 timeout=BOOT_SECONDS + LIE_SECONDS * len(lies))
             return console + "".join(device.log.read_text() for device in hostile)
 

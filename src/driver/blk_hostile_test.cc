@@ -301,6 +301,7 @@ constexpr SetupEnd kOpeningEnds[] = {
     {"StatusIsGarbage", Errc::kTimeout},
     // HD-15, HD-28: of no use, outside its BAR, or in none.
     {"CapabilitiesLoop", Errc::kMalformed},
+    {"CapabilitiesFlicker", std::nullopt},
     {"CapabilitiesAreShort", Errc::kMalformed},
     {"RegionExceedsItsBar", Errc::kNoRegion},
     {"RegionWraps", Errc::kNoRegion},

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <map>
 #include <ranges>
 #include <utility>
 #include <vector>
@@ -130,6 +131,16 @@ void region_wraps(HostileDevice& device) {
   });
 }
 
+// Every other look at each of them is honest.
+void capabilities_flicker(HostileDevice& device) {
+  device.lies().on_config_read = [looks = std::map<std::uint16_t, unsigned>()](
+                                     std::uint16_t offset, std::span<std::byte> target) mutable {
+    constexpr std::size_t kFirst = offsetof(spec::VirtioPciCap, cfg_type);
+    if (offset < 0x40 || target.size() <= kFirst || looks[offset]++ % 2 == 0) return;
+    std::ranges::fill(target.subspan(kFirst), kGarbage);
+  };
+}
+
 void capabilities_are_short(HostileDevice& device) {
   device.lies().on_config_read = [](std::uint16_t offset, std::span<std::byte> target) {
     if (offset >= 0x40 && target.size() >= 3) target[2] = std::byte{4};
@@ -165,6 +176,7 @@ constexpr DeviceLie kOpeningLies[] = {
     {.name = "NeverResets", .tell = never_resets},
     {.name = "StatusIsGarbage", .tell = status_is_garbage},
     {.name = "CapabilitiesLoop", .tell = capabilities_loop},
+    {.name = "CapabilitiesFlicker", .tell = capabilities_flicker},
     {.name = "CapabilitiesAreShort", .tell = capabilities_are_short},
     {.name = "RegionExceedsItsBar", .tell = capability_says<kSwiotlb, kLength, 0x4000'0000>},
     {.name = "RegionWraps", .tell = region_wraps},

@@ -2,6 +2,7 @@
 #include "testing/hostile_server.h"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <random>
 #include <utility>
@@ -16,6 +17,9 @@ namespace {
 constexpr std::uint32_t kPumpsForASecondRequest = 200;
 // Long enough for a guest's other processor to act in between.
 constexpr std::size_t kFlipsAtOnce = 4096;
+
+// Of each round of work without end, so that a small machine has time for the guest.
+constexpr auto kLeaveToOthers = std::chrono::microseconds(100);
 
 constexpr std::string_view kSilence = "Silence";
 constexpr std::string_view kNoInterrupts = "NoInterrupts";
@@ -136,8 +140,11 @@ void HostileServer::flip(std::vector<shm::SharedBytes> memory) {
 
 void HostileServer::keep_at(std::function<void()> work) {
   at_work_ = std::jthread([work = std::move(work)](const std::stop_token& stop) {
-    while (!stop.stop_requested())
+    while (!stop.stop_requested()) {
       work();
+      // tidy: allow sleep because it waits for nothing: it sets the pace
+      std::this_thread::sleep_for(kLeaveToOthers);
+    }
   });
 }
 
