@@ -35,8 +35,8 @@ NONE = "none"  # there is no disk
 HARMLESS = {WORKS}
 REFUSED = {NONE}
 ERRORS = {FAILS}
-# The queue is broken, and what was in flight in it is never completed (THREAT_MODEL, T2).
-BREAKS = {DEAD}
+# The queue is broken; what was in flight in it may never be completed (THREAT_MODEL, T2).
+BREAKS = {FAILS, DEAD}
 # It depends on what the driver reads before the lie and what after it.
 ANY_END = {WORKS, FAILS, DEAD}
 
@@ -106,7 +106,7 @@ LASTING = {
     # HD-20
     "InterruptsForEver": HARMLESS,
     # HD-5, HD-11
-    "RingFlipsForEver": {FAILS, DEAD},
+    "RingFlipsForEver": BREAKS,
     "RegionFlipsForEver": ANY_END,
 }
 OPENING = {
