@@ -29,7 +29,7 @@ using namespace std::chrono_literals;
 using asio::local::stream_protocol;
 using Kind = HostileServer::Kind;
 
-constexpr auto kPumpEvery = 1ms;
+constexpr auto kPumpEvery = 4ms;
 
 struct Settings {
   std::string socket;
