@@ -18,7 +18,7 @@ namespace airlock::testing {
 class HostileServer {
  public:
   struct Options {
-    std::uint64_t region_bytes = std::uint64_t{4} << 20;
+    std::uint64_t region_bytes = std::uint64_t{8} << 20;
     std::uint64_t disk_bytes = std::uint64_t{4} << 20;
     std::uint64_t ring_features = 0;  // on offer, as a mask
     pci::AddressOffer address = pci::AddressOffer::kBus;
