@@ -13,10 +13,12 @@
 #ifndef AIRLOCK_H
 #define AIRLOCK_H
 
+#include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci_modern.h>
+#include <linux/workqueue.h>
 
 #include "airlock_caps.h"
 #include "airlock_compat.h"
@@ -56,10 +58,19 @@ struct airlock_device {
 	enum airlock_address_mode mode;
 	u32 generation; /* of the configuration, as the core was told last */
 	unsigned int generation_changes; /* in a row */
-	bool dead; /* did not answer a reset in time: refuse to go on until it does */
+	bool dead; /* gone, or did not answer a reset in time: refuse to go on until it does */
+	struct mutex vqs_lock; /* against the making and freeing of queues */
+
+	struct delayed_work watch;
+	spinlock_t watch_lock; /* guards watching against a work item that queues itself */
+	bool watching;
+	bool given_up; /* until a reset: not worth restarting */
+	unsigned int restarts; /* since restart_window, in jiffies */
+	unsigned long restart_window;
 
 	struct airlock_location location; /* of the region, as mapped */
 	void *region; /* NULL until the first find_vqs */
+	const char *memory_type; /* of that mapping, static */
 	bool region_requested;
 	struct airlock_pool pool;
 	struct dentry *debugfs;
@@ -94,6 +105,25 @@ static inline struct airlock_pool *airlock_pool_of(struct device *dev)
 /* airlock_pci.c */
 extern struct pci_driver airlock_pci_driver;
 
+/* airlock_pm.c */
+extern const struct dev_pm_ops airlock_pm_ops;
+void airlock_shutdown(struct pci_dev *pdev);
+
+/*
+ * airlock_recovery.c: looks after the device from start to stop. airlock_watch_now() may be called
+ * in an interrupt; airlock_watch_settle() ends what a device that stopped has in flight.
+ */
+int airlock_recovery_init(void);
+void airlock_recovery_exit(void);
+void airlock_watch_init(struct airlock_device *adev);
+void airlock_watch_start(struct airlock_device *adev);
+void airlock_watch_now(struct airlock_device *adev);
+void airlock_watch_settle(struct airlock_device *adev);
+void airlock_watch_stop(struct airlock_device *adev);
+
+/* airlock_inflight.c */
+void airlock_inflight_end(struct airlock_device *adev);
+
 /* airlock_steer.c: getting the devices that are ours, and no others */
 bool airlock_may_be_ours(struct pci_dev *pdev);
 bool airlock_features_are_ours(struct pci_dev *pdev, u64 offered);
@@ -112,6 +142,10 @@ int airlock_region_locate(struct airlock_device *adev, struct airlock_location *
 			  dma_addr_t *handle_base);
 int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned int vq_count);
 void airlock_region_close(struct airlock_device *adev);
+
+/* airlock_memtype.c: how a kernel mapping is cached, in the words of pat_memtype_list */
+#define AIRLOCK_WRITE_BACK "write-back"
+const char *airlock_memory_type(const void *address);
 
 /* airlock_transport.c */
 extern const struct virtio_config_ops airlock_config_ops;

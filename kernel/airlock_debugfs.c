@@ -6,6 +6,7 @@
  */
 #include <linux/debugfs.h>
 #include <linux/fs.h>
+#include <linux/seq_file.h>
 
 #include "airlock.h"
 
@@ -63,6 +64,16 @@ static int refused_get(void *data, u64 *value)
 
 DEFINE_DEBUGFS_ATTRIBUTE(refused_fops, refused_get, NULL, "%llu\n");
 
+static int memory_type_show(struct seq_file *file, void *unused)
+{
+	const struct airlock_device *adev = file->private;
+
+	seq_printf(file, "%s\n", adev->memory_type);
+	return 0;
+}
+
+DEFINE_SHOW_ATTRIBUTE(memory_type);
+
 void airlock_debugfs_init(void)
 {
 	root = debugfs_create_dir(AIRLOCK_NAME, NULL);
@@ -84,6 +95,7 @@ void airlock_debugfs_add(struct airlock_device *adev)
 	debugfs_create_file_unsafe("io_tlb_used_hiwater", 0600, dir, pool, &hiwater_fops);
 	debugfs_create_file_unsafe("exhausted", 0400, dir, pool, &exhausted_fops);
 	debugfs_create_file_unsafe("refused", 0400, dir, pool, &refused_fops);
+	debugfs_create_file("memory_type", 0400, dir, adev, &memory_type_fops);
 	adev->debugfs = dir;
 }
 

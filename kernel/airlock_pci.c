@@ -73,6 +73,8 @@ static int airlock_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	adev->pdev = pdev;
 	adev->mdev.pci_dev = pdev;
 	airlock_pool_init(&adev->pool, &pdev->dev);
+	mutex_init(&adev->vqs_lock);
+	airlock_watch_init(adev);
 	pci_set_drvdata(pdev, adev);
 	err = attach(adev);
 	if (err) {
@@ -87,8 +89,11 @@ static int airlock_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	adev->vdev.dev.release = release_device;
 	adev->vdev.config = &airlock_config_ops;
 	adev->vdev.id = adev->mdev.id;
+	/* Before, since a driver may wait for its first requests in there. */
+	airlock_watch_start(adev);
 	err = register_virtio_device(&adev->vdev);
 	if (err) {
+		airlock_watch_stop(adev);
 		detach(adev);
 		pci_set_drvdata(pdev, NULL);
 		put_device(&adev->vdev.dev);
@@ -101,10 +106,13 @@ static void airlock_remove(struct pci_dev *pdev)
 	struct airlock_device *adev = pci_get_drvdata(pdev);
 	struct device *dev = get_device(&adev->vdev.dev);
 
-	/* Surprise removal: the driver above gives up instead of waiting for a device that left. */
-	if (!pci_device_is_present(pdev))
-		virtio_break_device(&adev->vdev);
+	/*
+	 * The driver above waits for its requests while it is removed. So those of a device that
+	 * has left end first, and the watch goes on for one that leaves in the middle.
+	 */
+	airlock_watch_settle(adev);
 	unregister_virtio_device(&adev->vdev);
+	airlock_watch_stop(adev);
 	detach(adev);
 	pci_set_drvdata(pdev, NULL);
 	put_device(dev);
@@ -121,6 +129,8 @@ struct pci_driver airlock_pci_driver = {
 	.id_table = airlock_ids,
 	.probe = airlock_probe,
 	.remove = airlock_remove,
+	.shutdown = airlock_shutdown,
+	.driver.pm = pm_sleep_ptr(&airlock_pm_ops),
 };
 
 /* The notifier first, so that no device slips in between; the driver last, so that none waits. */
@@ -129,6 +139,9 @@ static int __init airlock_init(void)
 	int err;
 
 	airlock_debugfs_init();
+	err = airlock_recovery_init();
+	if (err)
+		goto no_recovery;
 	err = airlock_steer_start();
 	if (err)
 		goto no_steer;
@@ -141,6 +154,8 @@ static int __init airlock_init(void)
 no_driver:
 	airlock_steer_stop();
 no_steer:
+	airlock_recovery_exit();
+no_recovery:
 	airlock_debugfs_exit();
 	return err;
 }
@@ -149,6 +164,7 @@ static void __exit airlock_exit(void)
 {
 	pci_unregister_driver(&airlock_pci_driver);
 	airlock_steer_stop();
+	airlock_recovery_exit();
 	airlock_debugfs_exit();
 }
 

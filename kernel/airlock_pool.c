@@ -20,6 +20,7 @@
  * Direction and length come from the private record and not from the caller, because a hostile
  * device can make a stock virtio_ring unmap the wrong buffer (HD-7).
  */
+#include <linux/compiler.h>
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
@@ -209,6 +210,8 @@ void airlock_pool_unmap(struct airlock_pool *pool, dma_addr_t handle, size_t len
 		return;
 	}
 	trace_airlock_unmap(pool->dev, handle, record.length, record.direction, record.slot_count);
+	if (device_writes(record.direction) && READ_ONCE(pool->spoilt))
+		memset(slot_address(pool, record.head), 0xff, record.length);
 	if (device_writes(record.direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		copy(slot_address(pool, record.head), record.source,
 		     min_t(size_t, length, record.length), false);
@@ -289,6 +292,16 @@ void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle)
 	}
 	trace_airlock_free(pool->dev, handle, record.length, record.direction, record.slot_count);
 	scrub_and_release(pool, &record);
+}
+
+void airlock_pool_spoil(struct airlock_pool *pool)
+{
+	WRITE_ONCE(pool->spoilt, true);
+}
+
+void airlock_pool_unspoil(struct airlock_pool *pool)
+{
+	WRITE_ONCE(pool->spoilt, false);
 }
 
 size_t airlock_pool_max_mapping(const struct airlock_pool *pool)

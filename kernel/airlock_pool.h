@@ -20,6 +20,7 @@ struct airlock_pool {
 	size_t size; /* bytes, whole pages */
 	size_t max_mapping; /* bytes */
 	struct device *dev;
+	bool spoilt; /* what the device was to fill comes back as ones */
 	struct airlock_slots slots; /* with all locks and counters; airlock_areas.h */
 };
 
@@ -44,6 +45,13 @@ void airlock_pool_unmap(struct airlock_pool *pool, dma_addr_t handle, size_t len
 			unsigned long attrs);
 void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, size_t length);
 void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, size_t length);
+
+/*
+ * For a device that stopped: whatever it was to fill comes back as ones, because zero is success to
+ * more than one driver (HD-23). Once it was reset, what it fills is what comes back again.
+ */
+void airlock_pool_spoil(struct airlock_pool *pool);
+void airlock_pool_unspoil(struct airlock_pool *pool);
 
 /* Zeroed, page aligned. Returns NULL if the pool is closed or has no run of that length. */
 void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *handle);

@@ -7,7 +7,7 @@
  *
  * The mapping is write-back: the region is host memory, and a write-combined or uncached one would
  * make each copy many times slower (REQUIREMENTS DEF-6). x86 silently downgrades write-back below
- * 4 GiB, where firmware marks the PCI hole uncached, so that case is worth a line in the log.
+ * 4 GiB, where firmware marks the PCI hole uncached, so what came out is read back and told.
  */
 #include <linux/io.h>
 #include <linux/log2.h>
@@ -88,6 +88,21 @@ static int check_size(struct airlock_device *adev, u64 length, u64 need, unsigne
 	return -ENOSPC;
 }
 
+/* Where a guest's memory types count is the host's choice, so a warning is all that there is. */
+static void tell_memory_type(struct airlock_device *adev, phys_addr_t start)
+{
+	adev->memory_type = airlock_memory_type(adev->region);
+	if (!strcmp(adev->memory_type, AIRLOCK_WRITE_BACK)) {
+		pci_info(adev->pdev, "airlock: region at %pa mapped %s\n", &start,
+			 adev->memory_type);
+		return;
+	}
+	pci_warn(adev->pdev, "airlock: region at %pa mapped %s, not write-back: %s\n", &start,
+		 adev->memory_type,
+		 start < SZ_4G ? "BAR below 4 GiB, uncached by the MTRRs; have it placed above" :
+				 "the MTRRs' default type is not write-back");
+}
+
 static int map_region(struct airlock_device *adev, const struct airlock_location *location)
 {
 	phys_addr_t start = pci_resource_start(adev->pdev, location->bar) + location->offset;
@@ -109,9 +124,7 @@ static int map_region(struct airlock_device *adev, const struct airlock_location
 	adev->region = memremap(start, location->length, MEMREMAP_WB | MEMREMAP_DEC);
 	if (!adev->region)
 		return -ENOMEM;
-	if (IS_ENABLED(CONFIG_X86) && start < SZ_4G)
-		pci_info(adev->pdev,
-			 "airlock: region below 4 GiB: x86 maps it uncached, which is slow on some hosts\n");
+	tell_memory_type(adev, start);
 	return 0;
 }
 

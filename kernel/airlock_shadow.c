@@ -101,6 +101,7 @@ static void break_queue(struct airlock_shadow *shadow, const char *why)
 	__virtqueue_break(shadow->vq);
 	dev_err_ratelimited(&shadow->vdev->dev, "airlock: queue %u (%s) is broken: %s\n",
 			    shadow->vq->index, shadow->vq->name, why);
+	airlock_watch_now(to_airlock(shadow->vdev));
 }
 
 static const char *lie(enum airlock_verdict verdict)

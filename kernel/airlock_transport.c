@@ -135,11 +135,14 @@ static void reset(struct virtio_device *vdev)
 
 	adev->dead = false;
 	airlock_stop_vqs(adev);
+	adev->given_up = false;
 	vp_modern_set_status(&adev->mdev, 0);
 	while (vp_modern_get_status(&adev->mdev)) {
-		if (time_after(jiffies, deadline) || !pci_device_is_present(adev->pdev)) {
-			pci_err(adev->pdev, "airlock: no answer to a reset within %u ms: giving up\n",
-				RESET_DEADLINE_MS);
+		bool gone = !pci_device_is_present(adev->pdev);
+
+		if (gone || time_after(jiffies, deadline)) {
+			pci_err(adev->pdev, "airlock: %s: giving up\n",
+				gone ? "the device is gone" : "no answer to a reset in 10 s");
 			adev->dead = true;
 			/* Without queues the core may not even have made its list of them yet. */
 			if (adev->vq_count)
@@ -149,6 +152,8 @@ static void reset(struct virtio_device *vdev)
 		usleep_range(500, 1000);
 	}
 	airlock_synchronize_cbs(vdev);
+	if (!adev->dead)
+		airlock_pool_unspoil(&adev->pool);
 }
 
 static const char *bus_name(struct virtio_device *vdev)
@@ -156,8 +161,29 @@ static const char *bus_name(struct virtio_device *vdev)
 	return pci_name(to_airlock(vdev)->pdev);
 }
 
+static int find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],
+		    struct virtqueue_info info[], struct irq_affinity *desc)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+	int err;
+
+	mutex_lock(&adev->vqs_lock);
+	err = airlock_find_vqs(vdev, nvqs, vqs, info, desc);
+	mutex_unlock(&adev->vqs_lock);
+	return err;
+}
+
+static void del_vqs(struct virtio_device *vdev)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+
+	mutex_lock(&adev->vqs_lock);
+	airlock_del_vqs(vdev);
+	mutex_unlock(&adev->vqs_lock);
+}
+
 #ifdef AIRLOCK_HAVE_VQS_INFO
-#define transport_find_vqs airlock_find_vqs
+#define transport_find_vqs find_vqs
 #else
 static int transport_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			      struct virtqueue *vqs[], vq_callback_t *callbacks[],
@@ -175,7 +201,7 @@ static int transport_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 		info[i].callback = callbacks[i];
 		info[i].ctx = ctx && ctx[i];
 	}
-	err = airlock_find_vqs(vdev, nvqs, vqs, info, desc);
+	err = find_vqs(vdev, nvqs, vqs, info, desc);
 	kfree(info);
 	return err;
 }
@@ -189,7 +215,7 @@ const struct virtio_config_ops airlock_config_ops = {
 	.set_status = set_status,
 	.reset = reset,
 	.find_vqs = transport_find_vqs,
-	.del_vqs = airlock_del_vqs,
+	.del_vqs = del_vqs,
 	.synchronize_cbs = airlock_synchronize_cbs,
 	.get_features = airlock_get_features,
 	.finalize_features = airlock_finalize_features,

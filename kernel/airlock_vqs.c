@@ -54,8 +54,7 @@ static irqreturn_t config_interrupt(int irq, void *cookie)
 
 	/* The device stops itself when it is handed an address outside the region (DEF-5). */
 	if (vp_modern_get_status(&adev->mdev) & VIRTIO_CONFIG_S_NEEDS_RESET)
-		dev_err_ratelimited(&adev->pdev->dev,
-				    "airlock: the device stopped and needs a reset\n");
+		airlock_watch_now(adev);
 	virtio_config_changed(&adev->vdev);
 	return IRQ_HANDLED;
 }

@@ -23,12 +23,12 @@ class VmTest(unittest.TestCase):
         return harness.Device("blk", "--backend", f"file:{self.image}", *arguments,
                               directory=self.directory)
 
-    def boot(self, device, script, *arguments, kernel="6.1", module=True, status=0):
+    def boot(self, device, script, *arguments, kernel="6.1", module=True, status=0, timeout=180):
         """Runs the script in a VM that has the device; its console, once its status is as given."""
         if module:
             arguments += ("--module", harness.guest_module(kernel))
         script = "coldplug\n" + script
         actual, console = harness.vm("--kernel", kernel, "--vfio-user", device.socket, *arguments,
-                                     script=script)
+                                     script=script, timeout=timeout)
         self.assertEqual(actual, status, console[-4000:] + "\n".join(device.log()))
         return console

@@ -121,6 +121,30 @@ static void what_happens_is_traced(void)
 	close_pool(1);
 }
 
+/* HD-23: to a driver that is an error. Its twin: what a device that works filled. */
+static void what_a_stopped_device_was_to_fill_comes_back_as_ones(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	airlock_pool_spoil(&pool);
+	handle = map(0, 100, DMA_FROM_DEVICE);
+	memset(shown(handle), 0, 100);
+	airlock_pool_unmap(&pool, handle, 100, 0);
+	EXPECT(all(source(0), 100, 0xff));
+	EXPECT(all(source(100), PAGE_SIZE - 100, 0x5a));
+	handle = map(PAGE_SIZE, 100, DMA_TO_DEVICE);
+	airlock_pool_unmap(&pool, handle, 100, 0);
+	EXPECT(all(source(PAGE_SIZE), 100, 0x5a));
+
+	airlock_pool_unspoil(&pool);
+	handle = map(0, 100, DMA_FROM_DEVICE);
+	memset(shown(handle), 7, 100);
+	airlock_pool_unmap(&pool, handle, 100, 0);
+	EXPECT(all(source(0), 100, 7));
+	close_pool(0);
+}
+
 static void syncs_stay_inside_their_mapping(void)
 {
 	dma_addr_t handle;
@@ -250,6 +274,7 @@ int main(void)
 	no_more_comes_back_than_was_mapped();
 	copies_are_left_out_on_request();
 	what_happens_is_traced();
+	what_a_stopped_device_was_to_fill_comes_back_as_ones();
 	syncs_stay_inside_their_mapping();
 	the_source_of_a_mapping_is_found_again();
 	handles_that_are_none_are_refused();

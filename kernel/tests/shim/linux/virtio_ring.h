@@ -6,13 +6,12 @@
 #ifndef AIRLOCK_SHIM_VIRTIO_RING_H
 #define AIRLOCK_SHIM_VIRTIO_RING_H
 
+#include <linux/compiler.h>
 #include <linux/kernel.h>
 
 #define __force
 #define U32_MAX UINT32_MAX
 
-#define READ_ONCE(value) (*(const volatile __typeof__(value) *)&(value))
-#define WRITE_ONCE(target, value) (*(volatile __typeof__(target) *)&(target) = (value))
 
 typedef u16 __virtio16, __le16;
 typedef u32 __virtio32, __le32;
