@@ -5,7 +5,7 @@
 # beside the code and are declared with it.
 
 set(AIRLOCK_FLOORS base core spec shm window ring pool pci vfio_user vhost_user driver backend
-                   device guard cli testing)
+                   device guard attach cli testing)
 
 option(AIRLOCK_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 option(AIRLOCK_BENCH "Build the micro-benchmarks" OFF)

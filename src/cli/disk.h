@@ -1,31 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <expected>
-#include <memory>
 #include <string>
 
 #include "cli/outcome.h"
-#include "driver/blk.h"
+#include "driver/open_by_name.h"
 
 namespace airlock::cli {
 
-/// A disk that a command uses, through our own driver.
-struct Disk {
-  std::unique_ptr<driver::Blk> blk;
-  std::int64_t server_pid = 0;  // of the device process; 0 where there is none on this machine
-};
+/// A disk, and any device, that a command uses through our own driver.
+using Disk = driver::OpenedDisk;
+using Device = driver::OpenedDevice;
 
-/// A device that --device names, whatever it is.
-struct Device {
-  std::unique_ptr<driver::PciTransport> transport;
-  std::int64_t server_pid = 0;  // as Disk has it
-};
-
-/// Reaches what --device names: vfio-user:PATH, or pci:ADDRESS of this machine.
+/// As driver::open_by_name() and open_disk_by_name(): what --device names.
 std::expected<Device, Failure> open_device(const std::string& device);
-/// The same, and uses it as a disk.
 std::expected<Disk, Failure> open_disk(const std::string& device,
                                        const driver::Blk::Options& options);
 

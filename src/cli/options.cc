@@ -13,6 +13,7 @@
 #include "base/duration.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "cli/attach.h"
 #include "cli/blk_commands.h"
 #include "cli/check.h"
 #include "cli/ring_features.h"
@@ -255,6 +256,22 @@ void add_check(CLI::App& app, Action& action, CheckOptions& options) {
   app.callback([&] { action = [&] { return check_device(options); }; });
 }
 
+void add_attach(CLI::App& app, Action& action, AttachOptions& options) {
+  add_disk(app, options);
+  app.add_option("--export", options.export_to,
+                 "nbd:unix:PATH: a socket that the kernel's nbd-client, or any other, connects to")
+      ->required()
+      ->type_name("EXPORT");
+  app.add_flag("--readonly", options.read_only, "refuse writes");
+  app.add_option("--plugin", options.plugin, "our plugin for nbdkit (beside this program)")
+      ->type_name("FILE");
+  app.footer(
+      "example:\n"
+      "  airlock attach --device pci:0000:00:05.0 --export nbd:unix:/run/disk.nbd &\n"
+      "  modprobe nbd && nbd-client -unix /run/disk.nbd /dev/nbd0 -b 512 && mount /dev/nbd0 /mnt");
+  app.callback([&] { action = [&] { return attach(options); }; });
+}
+
 }  // namespace
 
 Outcome run_command_line(int argc, char** argv) {
@@ -273,6 +290,9 @@ Outcome run_command_line(int argc, char** argv) {
   add_serve_blk(serve, action, serve_blk_options);
   BlkCommands blk_commands;
   add_blk(*app.add_subcommand("blk", "Use a disk through our own driver"), action, blk_commands);
+  AttachOptions attach_options;
+  add_attach(*app.add_subcommand("attach", "Use a device without a kernel module: export it"),
+             action, attach_options);
   CheckOptions check_options;
   add_check(*app.add_subcommand("check", "Look whether a device keeps the rules, one by one"),
             action, check_options);

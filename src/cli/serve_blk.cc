@@ -2,7 +2,6 @@
 #include "cli/serve_blk.h"
 
 #include <bit>
-#include <cerrno>
 #include <csignal>
 #include <fstream>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "backend/open.h"
 #include "base/log.h"
 #include "base/size.h"
+#include "cli/listening.h"
 #include "cli/serve_stats.h"
 #include "device/blk/blk_device.h"
 #include "device/blk/blk_region.h"
@@ -43,23 +43,9 @@ Outcome check(const ServeBlkOptions& options) {
   return {};
 }
 
-/// What a listening socket can fail with, in words for the person who chose its path.
-std::unexpected<Failure> cannot_listen(const ServeBlkOptions& options, const Error& error) {
-  const std::string what = options.socket.empty()
-                               ? fmt::format("listen on fd {}", options.socket_fd)
-                               : fmt::format("listen on {}", options.socket);
-  const auto number = error.code == Errc::kSystem ? static_cast<int>(error.detail) : 0;
-  switch (number) {
-    case ENAMETOOLONG:
-      return failed(what, "a socket's path has at most 107 bytes", "choose a shorter path");
-    case EADDRINUSE:
-      return failed(what, "another server is listening there", "stop it or choose another path");
-    case ENOTSOCK:
-      return failed(what, "something that is no socket is there",
-                    "remove it or choose another path");
-    default:
-      return failed(what, describe(error), "check the directory and its permissions");
-  }
+/// Where the device is to be found.
+std::string place_of(const ServeBlkOptions& options) {
+  return options.socket.empty() ? fmt::format("fd {}", options.socket_fd) : options.socket;
 }
 
 std::unexpected<Failure> cannot_present(const ServeBlkOptions& options, const Error& error) {
@@ -152,10 +138,9 @@ Outcome serve_blk(const ServeBlkOptions& options) {
   asio::signal_set signals(context, SIGTERM, SIGINT, SIGUSR1);
   auto server = vfio_user::Server::listen(
       context, **endpoint, {.path = options.socket, .socket = Fd(options.socket_fd)});
-  if (!server) return cannot_listen(options, server.error());
-  log(LogLevel::kInfo, "serving blk on {}: {}, region {}",
-      options.socket.empty() ? fmt::format("fd {}", options.socket_fd) : options.socket,
-      backend_text, format_size(options.region));
+  if (!server) return cannot_listen(place_of(options), server.error());
+  log(LogLevel::kInfo, "serving blk on {}: {}, region {}", place_of(options), backend_text,
+      format_size(options.region));
 
   serve(context, signals, options, **endpoint, **disk);
   static_cast<void>(std::signal(SIGUSR1, SIG_IGN));  // nobody catches it any more

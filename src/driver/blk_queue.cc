@@ -127,6 +127,15 @@ bool BlkQueue::arm() {
   return !done_.empty();
 }
 
+void BlkQueue::disarm() {
+  if (!queue_) return;
+  (void)device_.transport().take_interrupt(queue_->vector());
+  if (device_.transport().take_interrupt(0)) {
+    if (const auto alive = device_.check(); !alive) stop(alive.error());
+  }
+  if (!broken_) queue_->ring().want_interrupts(false);
+}
+
 Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   CHECK(!queue_ && inside_ == 0);
   const std::uint32_t slots = queue->ring().size().value();
@@ -486,11 +495,16 @@ bool BlkQueue::is_done(std::optional<std::uint64_t> id) const {
 }
 
 Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline& deadline) {
-  const auto spin_until = std::chrono::steady_clock::now() + limits_.spin;
-  for (unsigned round = 0;;) {
+  const auto start = PollPace::Clock::now();
+  pace_.start(start);
+  for (;;) {
     reap();
     kick();
-    if (is_done(id)) return {};
+    const auto now = PollPace::Clock::now();
+    if (is_done(id)) {
+      pace_.came(now);
+      return {};
+    }
     if (inside_ == 0) return fail(Errc::kWrongState);
     if (deadline.passed()) {
       // A device in need may have had no way to say so.
@@ -500,29 +514,25 @@ Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline&
       }
       return fail(deadline.error());
     }
-    if (std::chrono::steady_clock::now() >= spin_until) sleep(deadline, round++);
+    if (now - start >= limits_.spin) sleep(deadline);
   }
 }
 
 // Until an interrupt, or for a moment where none would come.
-void BlkQueue::sleep(const Deadline& deadline, unsigned round) {
+void BlkQueue::sleep(const Deadline& deadline) {
+  const auto pause = [this] { pause_for(pace_.pause(PollPace::Clock::now())); };
   // What waits for the pool alone is woken by nobody: other queues free it.
-  const auto in_flight = [this] { return free_parts_.size() != parts_.size(); };
   const int fd = interrupt_fd();
-  if (fd < 0 || !in_flight()) return pause_between_polls(round);
+  if (fd < 0 || !in_flight()) return pause();
   const std::uint64_t before = stats_.requests;
   (void)arm();
   if (stats_.requests != before) return;
   // It may have taken the last part in flight of a request that has more, and found the pool full.
-  if (!in_flight()) return pause_between_polls(round);
+  if (!in_flight()) return pause();
   const std::array<int, 2> fds{fd, device_.transport().interrupt_fd(0)};
   stats_.sleeps++;
   (void)wait_readable(fds, deadline);
-  (void)device_.transport().take_interrupt(queue_->vector());
-  if (device_.transport().take_interrupt(0)) {
-    if (const auto alive = device_.check(); !alive) stop(alive.error());
-  }
-  if (queue_ && !broken_) queue_->ring().want_interrupts(false);
+  disarm();
 }
 
 std::uint64_t BlkQueue::frame(std::uint32_t part_index) const {

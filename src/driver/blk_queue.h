@@ -11,6 +11,7 @@
 #include "driver/blk_info.h"
 #include "driver/blk_request.h"
 #include "driver/deadline.h"
+#include "driver/poll_pace.h"
 #include "driver/queue.h"
 #include "driver/virtio_device.h"
 
@@ -34,7 +35,8 @@ class BlkQueue {
   };
 
   /// The queue begins detached. `device` outlives it.
-  BlkQueue(VirtioDevice& device, const Limits& limits) : device_(device), limits_(limits) {}
+  BlkQueue(VirtioDevice& device, const Limits& limits)
+      : device_(device), limits_(limits), pace_(limits.spin) {}
   ~BlkQueue();
   BlkQueue(const BlkQueue&) = delete;
   BlkQueue& operator=(const BlkQueue&) = delete;
@@ -66,12 +68,18 @@ class BlkQueue {
   [[nodiscard]] int interrupt_fd() const { return queue_ ? queue_->interrupt_fd() : -1; }
   /// Asks for interrupts; true if something is there already, so that poll() is next.
   bool arm();
+  /// Afterwards: takes the interrupts that came, and asks for no more. A configuration interrupt
+  /// (vector 0) may have been a device in need, whose requests are completed then.
+  void disarm();
 
   [[nodiscard]] std::size_t inside() const { return inside_; }
+  /// Whether the device has anything of this queue: if not, what is inside waits for the pool, and
+  /// no interrupt will tell.
+  [[nodiscard]] bool in_flight() const { return free_parts_.size() != parts_.size(); }
   [[nodiscard]] const BlkStats& stats() const { return stats_; }
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
 
-  // For Blk, which makes and revives queues.
+  // For those who make and revive queues.
   /// Entries of an indirect table, so that a request of the usual size has all of its buffers
   /// there.
   [[nodiscard]] std::uint16_t table_entries() const;
@@ -126,11 +134,12 @@ class BlkQueue {
   [[nodiscard]] std::uint32_t segments(std::uint64_t bytes) const;
   [[nodiscard]] bool is_done(std::optional<std::uint64_t> id) const;
   Result<void> wait_for(std::optional<std::uint64_t> id, const Deadline& deadline);
-  void sleep(const Deadline& deadline, unsigned round);
+  void sleep(const Deadline& deadline);
   [[nodiscard]] std::uint64_t frame(std::uint32_t part_index) const;
 
   VirtioDevice& device_;
   Limits limits_;
+  PollPace pace_;  // of waits without an interrupt
   std::unique_ptr<Queue> queue_;
   std::uint64_t part_bytes_max_ = 0;  // with this ring
   pool::CoherentBuffer frames_;

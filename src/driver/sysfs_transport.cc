@@ -14,8 +14,8 @@
 #include <string_view>
 
 #include "base/le.h"
-#include "base/log.h"
 #include "core/range.h"
+#include "driver/sysfs_file.h"
 
 namespace airlock::driver {
 
@@ -25,31 +25,6 @@ namespace {
 constexpr std::uint64_t kResourceMemory = 0x200;
 // Of a register BAR at most this is mapped: what the device claims is not what we need.
 constexpr std::uint64_t kRegistersMax = std::uint64_t{1} << 24;
-
-std::unexpected<Error> refuse(int errno_value, std::string_view folder, std::string_view remedy) {
-  log(LogLevel::kInfo, "{}: {}", folder, remedy);
-  return fail(system_error(errno_value));
-}
-
-Result<std::string> read_text(const std::string& path) {
-  const Fd fd = TRY(own_fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)));
-  std::string text(4096, '\0');
-  const ssize_t got = ::read(fd.get(), text.data(), text.size());
-  if (got < 0) return fail(system_error());
-  text.resize(static_cast<std::size_t>(got));
-  return text;
-}
-
-// dddd:bb:dd.f, so that the rest of the name can lead nowhere else.
-bool is_pci_address(std::string_view text) {
-  constexpr std::string_view kForm = "hhhh:hh:hh.o";
-  if (text.size() != kForm.size()) return false;
-  return std::equal(text.begin(), text.end(), kForm.begin(), [](char found, char wanted) {
-    if (wanted == 'h') return (found >= '0' && found <= '9') || (found >= 'a' && found <= 'f');
-    if (wanted == 'o') return found >= '0' && found <= '7';
-    return found == wanted;
-  });
-}
 
 // The next hexadecimal number of `text`, which is shortened.
 std::optional<std::uint64_t> take_number(std::string_view& text) {
@@ -65,35 +40,27 @@ std::optional<std::uint64_t> take_number(std::string_view& text) {
   return value;
 }
 
-// "[none] integrity confidentiality": the brackets mark what holds.
-bool is_locked_down(const std::string& path) {
-  const auto text = read_text(path);
-  return text && text->find('[') != std::string::npos && text->find("[none]") == std::string::npos;
-}
-
 }  // namespace
 
+bool SysfsTransport::is_address(std::string_view text) {
+  constexpr std::string_view kForm = "hhhh:hh:hh.o";
+  if (text.size() != kForm.size()) return false;
+  return std::equal(text.begin(), text.end(), kForm.begin(), [](char found, char wanted) {
+    if (wanted == 'h') return (found >= '0' && found <= '9') || (found >= 'a' && found <= 'f');
+    if (wanted == 'o') return found >= '0' && found <= '7';
+    return found == wanted;
+  });
+}
+
 Result<std::unique_ptr<SysfsTransport>> SysfsTransport::open(const Options& options) {
-  if (!is_pci_address(options.address)) return fail(Errc::kMalformed);
+  if (!is_address(options.address)) return fail(Errc::kMalformed);
   std::unique_ptr<SysfsTransport> transport(
       new SysfsTransport(options.root + "/" + options.address));
   const std::string& folder = transport->folder_;
-  if (access(folder.c_str(), F_OK) != 0) {
-    return refuse(ENODEV, folder, "no such device; `lspci -D` lists what there is");
-  }
-  if (access((folder + "/driver").c_str(), F_OK) == 0) {
-    return refuse(EBUSY, folder,
-                  "a kernel driver uses the device; take it away first: echo its address into "
-                  "the file driver/unbind there");
-  }
-  if (is_locked_down(options.lockdown)) {
-    return refuse(EPERM, folder,
-                  "the kernel is locked down (Secure Boot): programs may not map devices; use "
-                  "the kernel module instead");
-  }
-  auto config = own_fd(::open((folder + "/config").c_str(), O_RDWR | O_CLOEXEC));
-  if (!config) return refuse(static_cast<int>(config.error().detail), folder, "needs root");
-  transport->config_ = std::move(*config);
+  if (access(folder.c_str(), F_OK) != 0) return fail(system_error(ENODEV));
+  if (access((folder + "/driver").c_str(), F_OK) == 0) return fail(system_error(EBUSY));
+  if (!lockdown_of(options.lockdown).empty()) return fail(system_error(EPERM));
+  transport->config_ = TRY(own_fd(::open((folder + "/config").c_str(), O_RDWR | O_CLOEXEC)));
   TRY(transport->read_resources());
   TRY(transport->enable());
   return transport;
@@ -101,7 +68,7 @@ Result<std::unique_ptr<SysfsTransport>> SysfsTransport::open(const Options& opti
 
 // One line a resource: start, end, flags.
 Result<void> SysfsTransport::read_resources() {
-  const std::string text = TRY(read_text(folder_ + "/resource"));
+  const std::string text = TRY(read_sysfs(folder_ + "/resource"));
   std::string_view rest = text;
   for (std::size_t bar = 0; bar < bar_sizes_.size(); bar++) {
     const auto start = take_number(rest);
@@ -115,7 +82,11 @@ Result<void> SysfsTransport::read_resources() {
   return {};
 }
 
+// The file `enable` wakes a device that the kernel put to sleep when its driver left. It counts: who
+// finds it enabled leaves it alone.
 Result<void> SysfsTransport::enable() {
+  const auto enabled = read_sysfs(folder_ + "/enable");
+  if (enabled && enabled->starts_with('0')) TRY(write_sysfs(folder_ + "/enable", "1"));
   Le16 command;
   TRY(read_config(spec::PCI_COMMAND, std::as_writable_bytes(std::span(&command, 1))));
   command.set(command.get() | spec::PCI_COMMAND_MEMORY | spec::PCI_COMMAND_MASTER |
@@ -205,18 +176,12 @@ Result<void> SysfsTransport::reset() {
 Result<shm::Mapping> SysfsTransport::map_bar(std::uint8_t bar, std::uint64_t offset,
                                              std::uint64_t length) const {
   const std::string path = folder_ + "/resource" + std::to_string(bar);
-  auto fd = own_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_SYNC));
-  if (!fd) return refuse(static_cast<int>(fd.error().detail), path, "can't be opened");
+  const Fd fd = TRY(own_fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_SYNC)));
   struct stat status = {};
-  if (fstat(fd->get(), &status) < 0) return fail(system_error());
+  if (fstat(fd.get(), &status) < 0) return fail(system_error());
   const auto size = static_cast<std::uint64_t>(status.st_size);
   if (size != bar_sizes_[bar]) return fail({.code = Errc::kWrongSize, .address = size});
-  auto mapping = shm::Mapping::map(*fd, {.offset = offset, .length = length});
-  if (!mapping && mapping.error().code == Errc::kSystem) {
-    return refuse(static_cast<int>(mapping.error().detail), path,
-                  "can't be mapped; iomem=strict or a lockdown forbids it");
-  }
-  return mapping;
+  return shm::Mapping::map(fd, {.offset = offset, .length = length});
 }
 
 // A BAR's registers are mapped when they are first used.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "base/fd.h"
 #include "driver/transport.h"
@@ -14,6 +15,16 @@ namespace airlock::driver {
 /// A PCI device of this machine, through the files that Linux shows of it: needs root, and no
 /// IOMMU, no VFIO, no huge pages and no pinned memory, since the device is given none of ours.
 /// Polled: sysfs has no interrupts.
+///
+/// The region is mapped by the file resourceN, uncached (uncached-minus), and never by resourceN_wc,
+/// write-combining, which Linux has for prefetchable BARs. The rings rest on the order of x86: a
+/// plain store after another is seen after it, a plain load before another is made before it.
+/// Uncached memory keeps more than that. Write-combining memory keeps neither: stores wait in
+/// buffers and leave in any order, so that the device, which looks at the ring without being
+/// notified, could see an index before the descriptors it stands for; loads may be made ahead. Only
+/// SFENCE and LFENCE at every barrier would help, for loads that are no faster than uncached ones,
+/// and the kernel refuses to map one part of a BAR both ways, rings uncached and data not. Where the
+/// hypervisor ignores the guest's types, as on Intel, all of them are write-back anyway.
 class SysfsTransport final : public PciTransport {
  public:
   struct Options {
@@ -22,10 +33,13 @@ class SysfsTransport final : public PciTransport {
     std::string lockdown = "/sys/kernel/security/lockdown";
   };
 
-  /// Opens the device and enables memory and bus mastering. Says in the log what to do about a
-  /// refusal. Errors: kSystem with ENODEV (no such device), EBUSY (a kernel driver is bound to it),
-  /// EPERM (the kernel is locked down: memory of devices is not for programs) and others;
-  /// kMalformed (an address or a file that makes no sense).
+  /// Whether `text` has the form dddd:bb:dd.f, so that it names no other file.
+  static bool is_address(std::string_view text);
+
+  /// Opens the device and enables it, with memory and bus mastering. explain_obstacle() knows what
+  /// to do about a refusal. Errors: kSystem with ENODEV (no such device), EBUSY (a kernel driver is
+  /// bound to it), EPERM (the kernel is locked down: memory of devices is not for programs), EACCES
+  /// (not root) and others; kMalformed (an address or a file that makes no sense).
   static Result<std::unique_ptr<SysfsTransport>> open(const Options& options);
 
   Result<void> read_config(std::uint16_t offset, std::span<std::byte> target) override;
@@ -35,7 +49,8 @@ class SysfsTransport final : public PciTransport {
   Result<void> write(const Register& to, std::uint64_t value) override;
   Result<void> post(const Register& to, std::uint64_t value) override { return write(to, value); }
   /// kUnsupported where the processor would map the region as device memory, which ordinary copies
-  /// must not touch: everywhere but on x86 (DEF-6).
+  /// must not touch: everywhere but on x86 (DEF-6). kSystem with EPERM or EINVAL where the kernel
+  /// keeps the memory from programs.
   Result<MappedRegion> map(const pci::BarRange& range) override;
   [[nodiscard]] std::uint16_t interrupt_vectors() const override { return 0; }
   Result<void> enable_interrupts(const pci::MsixLocation& msix, std::uint16_t count) override;
