@@ -78,23 +78,14 @@ class Device:
     def __exit__(self, *_):
         self.stop()
 
-    def _cpu_ns(self):
-        """How long all threads ran so far, in nanoseconds: a sleeping process does not."""
-        return sum(int(task.read_text().split()[0])
-                   for task in pathlib.Path(f"/proc/{self.pid}/task").glob("*/schedstat"))
-
     def settle(self):
         """Waits until the process has done nothing for a while; how long it ever ran, in ns."""
-        before = None
-        while before != self._cpu_ns():
-            before = self._cpu_ns()
-            threading.Event().wait(0.2)  # the observation window, not a delay for something
-        return before
+        return settle(self.pid)
 
     def wait_for_cpu(self):
         """Waits until the process has work."""
-        before = self._cpu_ns()
-        while self._cpu_ns() < before + 5_000_000:
+        before = cpu_ns(self.pid)
+        while cpu_ns(self.pid) < before + 5_000_000:
             if self.process.poll() is not None:
                 raise AssertionError(f"the device ended: {self.log()}")
             threading.Event().wait(0.01)
@@ -115,6 +106,21 @@ class Device:
     def stats(self):
         """The counters, which the device writes when it ends."""
         return json.loads(self.stats_file.read_text())
+
+
+def cpu_ns(pid):
+    """How long all threads ran so far, in nanoseconds: a sleeping process does not."""
+    return sum(int(task.read_text().split()[0])
+               for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def settle(pid):
+    """Waits until a process has done nothing for a while; how long it ever ran, in ns."""
+    before = None
+    while before != cpu_ns(pid):
+        before = cpu_ns(pid)
+        threading.Event().wait(0.2)  # the observation window, not a delay for something
+    return before
 
 
 def airlock(*arguments, check=True, **options):

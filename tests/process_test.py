@@ -10,44 +10,14 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import unittest
 
 import harness
+from process_case import ONE_LINE, ProcessTest
 
 TOTAL = os.environ.get("AIRLOCK_VERIFY_TOTAL", "1G")
 MODE_TOTAL = "1M" if os.environ.get("AIRLOCK_SANITIZE") == "thread" else "4M"  # for each ring mode
 UNITS = {"M": 20, "G": 30}
-ONE_LINE = re.compile(r"airlock: [^:]+.*: .+: .+\n")
-
-
-class ProcessTest(unittest.TestCase):
-    def setUp(self):
-        temporary = tempfile.TemporaryDirectory(prefix="airlock-process-")
-        self.addCleanup(temporary.cleanup)
-        self.directory = pathlib.Path(temporary.name)
-        self.socket = self.directory / "disk.sock"
-        self.image = self.directory / "disk.img"
-        with open(self.image, "wb") as file:
-            file.truncate(8 << 20)
-
-    def refused(self, *arguments, status=1, says=""):
-        """The command fails with that status and one line that says so; nothing is left behind."""
-        before = sorted(os.listdir(self.directory))
-        done = harness.airlock(*arguments, check=False, timeout=30)
-        self.assertEqual(done.returncode, status, done.stderr)
-        self.assertRegex(done.stderr, ONE_LINE)
-        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-        self.assertIn(says, done.stderr)
-        self.assertEqual(sorted(os.listdir(self.directory)), before)
-        return done.stderr
-
-    def serve_refused(self, *arguments, **expected):
-        return self.refused("serve", "blk", "--socket", self.socket, *arguments, **expected)
-
-    def device(self, *arguments, backend=None):
-        return harness.Device("blk", "--backend", backend or f"file:{self.image}", *arguments,
-                              directory=self.directory)
 
 
 class BadInput(ProcessTest):

@@ -42,7 +42,7 @@
  *   look_used, reap       DriverQueue::find_used(), poll(); driver/blk_queue.cc, BlkQueue::reap()
  *   want_interrupts, want_no_interrupts, ask_for_interrupt
  *                         DriverQueue::want_interrupts(true), (false), ask_for_interrupt()
- *   driver_sleeps         BlkQueue::sleep() and arm()
+ *   driver_sleeps         BlkQueue::sleep(), arm() and disarm()
  *   look_available        DeviceQueue::find_available()
  *   take_new              DeviceQueue::pop(); device/blk/blk_queue.cc, BlkQueue::take_new()
  *   push_used             DeviceQueue::push_used()

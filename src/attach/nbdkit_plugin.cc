@@ -4,11 +4,13 @@
 //
 //     nbdkit -U /run/disk.nbd ./nbdkit-airlock-plugin.so device=pci:0000:00:05.0
 //
-// The device is opened before nbdkit forks or gives up root, so that it may do both; no thread is
-// started here. Requests come from any number of nbdkit's threads and meet in SharedBlk.
+// The device is opened before nbdkit forks or gives up root, so that it may do both. Requests come
+// from any number of nbdkit's threads and meet in SharedBlk.
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -16,9 +18,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 
 #include <fmt/core.h>
 
+#include "attach/clients.h"
 #include "attach/report.h"
 #include "attach/shared_blk.h"
 #include "base/log.h"
@@ -44,10 +48,10 @@ constexpr std::uint16_t kQueuesMost = 4;
 struct Export {
   std::string device;
   std::uint64_t ring_features = driver::kRingFeaturesByDefault;
-  Fd report;  // where someone waits to hear of us
+  Fd report;  // to who started us: they hear of us, and we stop when they hang up
   std::unique_ptr<SharedBlk> disk;
   std::atomic<std::size_t> connections{0};
-  std::atomic<bool> ended{false};
+  std::atomic<bool> stopping{false};
 };
 
 Export& the_export() {
@@ -65,15 +69,31 @@ void tell(const Report& report) {
   }
 }
 
+// nbdkit would wait for its clients to leave. Requests under way still end, and are answered.
+void stop_serving() {
+  the_export().stopping = true;  // from here on no client gets in: on_preconnect()
+  nbdkit_shutdown();
+  if (the_export().report) hang_up_on_clients();
+}
+
+// Until who started us hangs up.
+void await_hang_up() {
+  std::array<char, 64> ignored{};
+  for (;;) {
+    const ssize_t got = ::read(the_export().report.get(), ignored.data(), ignored.size());
+    if (got == 0 || (got < 0 && errno != EINTR)) return stop_serving();
+  }
+}
+
 // A device that broke stays so: no client is served any more, and who started us is told why.
 void end_if_broken() {
   Export& exported = the_export();
   const auto error = exported.disk->broken();
-  if (!error || exported.ended.exchange(true)) return;
+  if (!error || exported.stopping.exchange(true)) return;
   tell(Failed{.what = fmt::format("use {}", exported.device),
               .why = describe(*error),
               .advice = "see the device's log, and attach it anew"});
-  nbdkit_shutdown();
+  stop_serving();
 }
 
 int errno_of(const Error& error) {
@@ -148,10 +168,8 @@ int on_get_ready() {
   auto opened = driver::open_disk_by_name(exported.device, options);
   if (!opened) {
     const driver::OpenError& error = opened.error();
-    tell(Failed{.misnamed = error.misnamed,
-                .what = error.what,
-                .why = error.why,
-                .advice = error.advice});
+    tell(Failed{
+        .misnamed = error.misnamed, .what = error.what, .why = error.why, .advice = error.advice});
     return -1;
   }
   auto shared = SharedBlk::create(std::move(opened->blk), {.blk = options});
@@ -168,7 +186,13 @@ int on_get_ready() {
 // By now the socket listens.
 int on_after_fork() {
   tell(Ready{.capacity_bytes = info().capacity_bytes, .block_bytes = info().block_bytes});
+  // It waits in the kernel until the end of the process, and needs nothing that goes before.
+  if (the_export().report) std::thread(await_hang_up).detach();
   return 0;
+}
+
+int on_preconnect(int /*readonly*/) {
+  return the_export().stopping ? -1 : 0;
 }
 
 void* on_open(int /*readonly*/) {
@@ -275,13 +299,16 @@ nbdkit_plugin describe_plugin() {
   plugin.config_help =
       "device=<DEVICE>        (required) vfio-user:PATH or pci:ADDRESS\n"
       "ring-features=<MASK>   feature bits that the driver may accept for its rings\n"
-      "report-fd=<FD>         say here when the disk is open, or what it fails with";
+      "report-fd=<FD>         a socket: say here when the disk is open, or what it fails with, "
+      "and\n"
+      "                       stop when it is shut down";
   plugin.magic_config_key = "device";
   plugin.config = on_config;
   plugin.config_complete = on_config_complete;
   plugin.get_ready = on_get_ready;
   plugin.after_fork = on_after_fork;
   plugin.cleanup = on_cleanup;
+  plugin.preconnect = on_preconnect;
   plugin.open = on_open;
   plugin.close = on_close;
   plugin.get_size = on_get_size;

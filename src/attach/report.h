@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a process that was started for a device tells the one that started it: over a pipe, a line a
-// report. The end of the pipe is the end of the process.
+// What a process that was started for a device tells the one that started it: over a socket, a line
+// a report. The end of the one is the end of the other's input; so either notices it.
 #pragma once
 
 #include <cstdint>

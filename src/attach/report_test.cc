@@ -30,9 +30,9 @@ TEST(Report, IsOneLineWhateverIsInIt) {
 }
 
 TEST(Report, RefusesWhatIsNone) {
-  for (const char* line : {"", "ready", "ready\t1", "ready\t1\t512\t3", "ready\t-1\t512",
-                           "ready\t1\t5x", "ready\t\t", "failed\ta\tb", "failed\ta\tb\tc\td",
-                           "nbdkit: something", "ready\t1\t99999999999"}) {
+  for (const char* line :
+       {"", "ready", "ready\t1", "ready\t1\t512\t3", "ready\t-1\t512", "ready\t1\t5x", "ready\t\t",
+        "failed\ta\tb", "failed\ta\tb\tc\td", "nbdkit: something", "ready\t1\t99999999999"}) {
     EXPECT_FALSE(parse_report(line)) << line;
   }
 }

@@ -16,8 +16,8 @@ Result<std::unique_ptr<SharedBlk>> SharedBlk::create(std::unique_ptr<driver::Blk
                                                      const Options& options) {
   std::unique_ptr<SharedBlk> shared(new SharedBlk(std::move(blk), options));
   for (std::size_t i = 0; i < shared->blk_->queue_count(); i++) {
-    shared->lanes_.push_back(std::make_unique<Lane>(shared->blk_->queue(i), TRY(EventFd::create()),
-                                                    options.blk.spin));
+    shared->lanes_.push_back(
+        std::make_unique<Lane>(shared->blk_->queue(i), TRY(EventFd::create()), options.blk.spin));
   }
   return shared;
 }

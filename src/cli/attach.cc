@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -92,10 +93,11 @@ std::string percent_encoded(std::string_view text) {
 void announce(const AttachOptions& options, const std::string& path, const attach::Ready& ready) {
   std::error_code none;
   const bool module = fs::exists("/sys/module/nbd", none);
-  fmt::print("attached {}, {}: {}nbd-client -unix {} /dev/nbd0 -b {}   or   "
-             "nbd+unix:///?socket={}\n",
-             options.device, format_size(ready.capacity_bytes), module ? "" : "modprobe nbd && ",
-             path, ready.block_bytes, percent_encoded(path));
+  fmt::print(
+      "attached {}, {}: {}nbd-client -unix {} /dev/nbd0 -b {}   or   "
+      "nbd+unix:///?socket={}\n",
+      options.device, format_size(ready.capacity_bytes), module ? "" : "modprobe nbd && ", path,
+      ready.block_bytes, percent_encoded(path));
   static_cast<void>(std::fflush(stdout));
 }
 
@@ -112,9 +114,11 @@ Result<Fd> catch_signals() {
 /// How serving came to its end.
 struct End {
   bool asked_for = false;  // by a signal
-  bool served = false;     // the device was open
   std::optional<attach::Failed> failure;
 };
+
+// Longer than any request may take: BlkQueue gives up a device before that.
+constexpr int kDrainMs = 60'000;
 
 End serve(NbdkitProcess& nbdkit, const Fd& signals, const AttachOptions& options,
           const std::string& path) {
@@ -122,18 +126,23 @@ End serve(NbdkitProcess& nbdkit, const Fd& signals, const AttachOptions& options
   while (!nbdkit.ended()) {
     std::array<pollfd, 2> fds{{{.fd = nbdkit.report_fd(), .events = POLLIN, .revents = 0},
                                {.fd = signals.get(), .events = POLLIN, .revents = 0}}};
-    if (::poll(fds.data(), fds.size(), -1) <= 0) continue;
+    const int ready_fds = ::poll(fds.data(), fds.size(), end.asked_for ? kDrainMs : -1);
+    if (ready_fds == 0) {
+      end.failure = attach::Failed{.what = "attach",
+                                   .why = "a client that takes no answers keeps nbdkit from ending",
+                                   .advice = "it was killed: see what that client misses"};
+      return end;
+    }
+    if (ready_fds < 0) continue;
     signalfd_siginfo signal{};
     if (::read(signals.get(), &signal, sizeof signal) == sizeof signal) {
       end.asked_for = true;
-      nbdkit.terminate();
+      nbdkit.ask_to_end();
     }
     if (fds[0].revents == 0) continue;
     for (attach::Report& report : nbdkit.read_reports()) {
-      if (const auto* ready = std::get_if<attach::Ready>(&report)) {
-        end.served = true;
-        announce(options, path, *ready);
-      }
+      const auto* ready = std::get_if<attach::Ready>(&report);
+      if (ready != nullptr && !end.asked_for) announce(options, path, *ready);
       if (auto* failure = std::get_if<attach::Failed>(&report)) end.failure = std::move(*failure);
     }
   }
@@ -152,28 +161,29 @@ Outcome attach(const AttachOptions& options) {
 
   // Caught before the socket exists: who sees it may send a signal at once.
   const auto signals = catch_signals();
-  if (!signals) return failed("attach", describe(signals.error()), "see the limits of this machine");
+  if (!signals)
+    return failed("attach", describe(signals.error()), "see the limits of this machine");
+  umask(S_IRWXG | S_IRWXO);  // the disk is for this user alone
   const auto listener = vfio_user::Listener::create(*path);
   if (!listener) return cannot_listen(*path, listener.error());
-  auto nbdkit = NbdkitProcess::start({.program = *program,
-                                      .plugin = *plugin,
-                                      .settings = {"device=" + options.device,
-                                                   fmt::format("ring-features={:#x}",
-                                                               options.ring_features)},
-                                      .read_only = options.read_only,
-                                      .listener = listener->fd()});
+  auto nbdkit =
+      NbdkitProcess::start({.program = *program,
+                            .plugin = *plugin,
+                            .settings = {"device=" + options.device,
+                                         fmt::format("ring-features={:#x}", options.ring_features)},
+                            .read_only = options.read_only,
+                            .listener = listener->fd()});
   if (!nbdkit) {
     return failed("start nbdkit", describe(nbdkit.error()), "see the limits of this machine");
   }
   const End end = serve(*nbdkit, *signals, options, *path);
-  const int status = nbdkit->wait();
+  const int status = nbdkit->ended() ? nbdkit->wait() : 0;
   if (end.failure) {
     const attach::Failed& failure = *end.failure;
     if (failure.misnamed) return usage(failure.what, failure.why, failure.advice);
     return failed(failure.what, failure.why, failure.advice);
   }
-  // Before it serves, nbdkit just ends of the signal that it is sent.
-  if (end.asked_for && (status == 0 || !end.served)) return {};
+  if (end.asked_for && status == 0) return {};
   return failed("attach", fmt::format("nbdkit ended with status {}", status),
                 "see what it said above");
 }

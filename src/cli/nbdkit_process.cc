@@ -2,6 +2,7 @@
 #include "cli/nbdkit_process.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,12 +23,10 @@ constexpr int kNoProgram = 127;  // as a shell has it
 constexpr std::size_t kLineMost = 4096;
 
 std::vector<std::string> command_line(const NbdkitProcess::Options& options) {
-  std::vector<std::string> words{options.program,
-                                 "--foreground",
+  std::vector<std::string> words{options.program,      "--foreground",
                                  "--exit-with-parent",
                                  "--threads=32",  // of each connection: its requests in flight
-                                 options.plugin,
-                                 "report-fd=" + std::to_string(kReport)};
+                                 options.plugin,       "report-fd=" + std::to_string(kReport)};
   if (options.read_only) words.insert(words.begin() + 1, "--readonly");
   words.insert(words.end(), options.settings.begin(), options.settings.end());
   return words;
@@ -56,7 +55,9 @@ bool place(int fd, int to) {
 
 Result<NbdkitProcess> NbdkitProcess::start(const Options& options) {
   std::array<int, 2> ends{};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) return fail(system_error());
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return fail(system_error());
+  }
   Fd reports(ends[0]);
   const Fd theirs(ends[1]);
   // Copies that lie above the places they go to, so that neither overwrites the other.
@@ -107,8 +108,8 @@ std::vector<attach::Report> NbdkitProcess::read_reports() {
   }
 }
 
-void NbdkitProcess::terminate() const {
-  if (pid_ != 0) kill(pid_, SIGTERM);
+void NbdkitProcess::ask_to_end() const {
+  static_cast<void>(shutdown(reports_.get(), SHUT_WR));
 }
 
 int NbdkitProcess::wait() {

@@ -40,8 +40,8 @@ class NbdkitProcess {
   std::vector<attach::Report> read_reports();
   [[nodiscard]] bool ended() const { return ended_; }
 
-  /// Lets requests under way end, and no others begin.
-  void terminate() const;
+  /// Asks it to end: requests under way do first, and no others begin.
+  void ask_to_end() const;
   /// Waits for the end: the exit status, or 128 and the signal's number.
   int wait();
 

@@ -62,8 +62,7 @@ Opened<OpenedDevice> open_by_name(const std::string& name) {
   if (name.starts_with(kVfioUser)) {
     auto connected = VfioUserTransport::connect({.path = name.substr(kVfioUser.size())});
     if (!connected) {
-      return std::unexpected(
-          explain(fmt::format("connect to {}", name), name, connected.error()));
+      return std::unexpected(explain(fmt::format("connect to {}", name), name, connected.error()));
     }
     found.server_pid = (*connected)->server_pid();
     found.transport = std::move(*connected);

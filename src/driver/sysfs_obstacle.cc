@@ -15,8 +15,8 @@ namespace {
 
 Obstacle held_by_driver(const SysfsTransport::Options& where) {
   std::error_code none;  // a driver that left meanwhile has no name
-  const auto link = std::filesystem::read_symlink(where.root + "/" + where.address + "/driver",
-                                                  none);
+  const auto link =
+      std::filesystem::read_symlink(where.root + "/" + where.address + "/driver", none);
   const std::string name = link.filename().string();
   return {.why = fmt::format("the kernel's driver {} holds it", name.empty() ? "(any)" : name),
           .remedy = fmt::format("echo {} > {}/{}/driver/unbind", where.address, where.root,
@@ -29,11 +29,12 @@ Obstacle forbidden(const SysfsTransport::Options& where) {
     return {.why = fmt::format("the kernel is locked down ({}), as Secure Boot has it: no program "
                                "may use a PCI device",
                                lockdown),
-            .remedy = "switch Secure Boot off in this machine's firmware, or load a signed kernel "
-                      "module instead (kernel/README.md)"};
+            .remedy =
+                "switch Secure Boot off in this machine's firmware, or load a signed kernel "
+                "module instead (kernel/README.md)"};
   }
   return {.why = "the kernel does not permit it",
-          .remedy = "run it as root with all capabilities (outside of containers): sudo airlock ..."};
+          .remedy = "run it as root, with all capabilities (not in a container)"};
 }
 
 }  // namespace
@@ -44,8 +45,9 @@ Obstacle explain_obstacle(const SysfsTransport::Options& where, const Error& err
             .remedy = "write it as lspci -D does: pci:0000:00:05.0"};
   }
   if (error.code == Errc::kUnsupported) {
-    return {.why = "this processor maps a PCI device's memory in a way that ordinary copies must "
-                   "not touch",
+    return {.why =
+                "this processor maps a PCI device's memory in a way that ordinary copies must "
+                "not touch",
             .remedy = "use the kernel module instead (kernel/README.md)"};
   }
   if (error.code != Errc::kSystem) return {.why = describe(error), .remedy = "see dmesg"};
@@ -60,8 +62,9 @@ Obstacle explain_obstacle(const SysfsTransport::Options& where, const Error& err
     case EPERM:
       return forbidden(where);
     case EINVAL:
-      return {.why = "the kernel keeps this device's memory for itself (iomem=strict, or another "
-                     "driver claimed it)",
+      return {.why =
+                  "the kernel keeps this device's memory for itself (iomem=strict, or another "
+                  "driver claimed it)",
               .remedy = fmt::format("see who has it: grep -A1 {} /proc/iomem", where.address)};
     default:
       return {.why = describe(error), .remedy = "see dmesg"};

@@ -82,8 +82,8 @@ Result<void> SysfsTransport::read_resources() {
   return {};
 }
 
-// The file `enable` wakes a device that the kernel put to sleep when its driver left. It counts: who
-// finds it enabled leaves it alone.
+// The file `enable` wakes a device that the kernel put to sleep when its driver left. It counts:
+// who finds it enabled leaves it alone.
 Result<void> SysfsTransport::enable() {
   const auto enabled = read_sysfs(folder_ + "/enable");
   if (enabled && enabled->starts_with('0')) TRY(write_sysfs(folder_ + "/enable", "1"));

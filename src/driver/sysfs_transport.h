@@ -16,15 +16,14 @@ namespace airlock::driver {
 /// IOMMU, no VFIO, no huge pages and no pinned memory, since the device is given none of ours.
 /// Polled: sysfs has no interrupts.
 ///
-/// The region is mapped by the file resourceN, uncached (uncached-minus), and never by resourceN_wc,
-/// write-combining, which Linux has for prefetchable BARs. The rings rest on the order of x86: a
-/// plain store after another is seen after it, a plain load before another is made before it.
-/// Uncached memory keeps more than that. Write-combining memory keeps neither: stores wait in
-/// buffers and leave in any order, so that the device, which looks at the ring without being
-/// notified, could see an index before the descriptors it stands for; loads may be made ahead. Only
-/// SFENCE and LFENCE at every barrier would help, for loads that are no faster than uncached ones,
-/// and the kernel refuses to map one part of a BAR both ways, rings uncached and data not. Where the
-/// hypervisor ignores the guest's types, as on Intel, all of them are write-back anyway.
+/// The region is mapped by the file resourceN, uncached (uncached-minus), and never by
+/// resourceN_wc, write-combining, which Linux has for prefetchable BARs. The rings rest on the
+/// order of x86: stores are seen in their order, loads are made in theirs. Uncached memory keeps
+/// more than that, write-combining memory keeps neither: stores wait in buffers and leave in any
+/// order, so that a device that polls the ring could see an index before the descriptors that it
+/// stands for, and loads may be made ahead. Only SFENCE and LFENCE at every barrier would help, for
+/// loads that are no faster than uncached ones. Where the hypervisor ignores the guest's memory
+/// types, as KVM does on Intel, either is write-back.
 class SysfsTransport final : public PciTransport {
  public:
   struct Options {

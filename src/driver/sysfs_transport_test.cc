@@ -14,7 +14,7 @@
 #include <string>
 
 #include "base/le.h"
-#include "base/log.h"
+#include "driver/sysfs_file.h"
 
 namespace airlock::driver {
 namespace {
@@ -26,7 +26,6 @@ constexpr const char* kAddress = "0000:00:05.0";
 class SysfsTransportTest : public ::testing::Test {
  protected:
   SysfsTransportTest() {
-    set_log_level(LogLevel::kError);
     CHECK(mkdtemp(root_.data()) != nullptr);
     fs::create_directories(device());
     put("config", std::string(256, '\0'));
@@ -69,6 +68,18 @@ TEST_F(SysfsTransportTest, FindsTheMemoryBarsAndEnablesTheDevice) {
       transport->read_config(spec::PCI_COMMAND, std::as_writable_bytes(std::span(&command, 1))));
   EXPECT_EQ(command.get(), 0x406);
   EXPECT_EQ(transport->interrupt_vectors(), 0);
+}
+
+// What its driver left asleep is woken; what is awake is not counted twice.
+TEST_F(SysfsTransportTest, WakesADeviceThatIsDisabled) {
+  const auto enabled_after = [&](const std::string& before) {
+    put("enable", before);
+    MUST(open());
+    return MUST(read_sysfs((device() / "enable").string()));
+  };
+  EXPECT_EQ(enabled_after("0"), "1");
+  EXPECT_EQ(enabled_after("1"), "1");
+  EXPECT_EQ(enabled_after("2"), "2");
 }
 
 // VIRTIO 1.3, 4.1.3.1: with the field's own width.

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of the command share: a folder, a disk image, a device, a refusal in one line."""
+
+import os
+import pathlib
+import re
+import tempfile
+import unittest
+
+import harness
+
+ONE_LINE = re.compile(r"airlock: [^:]+.*: .+: .+\n")
+
+
+class ProcessTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="airlock-process-")
+        self.addCleanup(temporary.cleanup)
+        self.directory = pathlib.Path(temporary.name)
+        self.socket = self.directory / "disk.sock"
+        self.image = self.directory / "disk.img"
+        with open(self.image, "wb") as file:
+            file.truncate(8 << 20)
+
+    def refused(self, *arguments, status=1, says="", **options):
+        """The command fails with that status and one line that says so; nothing is left behind."""
+        before = sorted(os.listdir(self.directory))
+        done = harness.airlock(*arguments, check=False, timeout=30, **options)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertRegex(done.stderr, ONE_LINE)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertIn(says, done.stderr)
+        self.assertEqual(sorted(os.listdir(self.directory)), before)
+        return done.stderr
+
+    def serve_refused(self, *arguments, **expected):
+        return self.refused("serve", "blk", "--socket", self.socket, *arguments, **expected)
+
+    def device(self, *arguments, backend=None):
+        return harness.Device("blk", "--backend", backend or f"file:{self.image}", *arguments,
+                              directory=self.directory)
