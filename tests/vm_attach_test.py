@@ -16,11 +16,11 @@ PLUGIN = harness.AIRLOCK.parent / "nbdkit-airlock-plugin.so"
 # The lab keeps each program's libraries beside it, and so the plugin is one of nbdkit's.
 LIBRARIES = "/lab/programs/nbdkit/lib"
 
-# Guest commands: start() attaches the disk, stop() ends that and passes its exit status on.
+# Guest commands: start attaches the disk, stop ends that with the exit status it had.
 FUNCTIONS = f"""
 attach() {{
-  airlock attach --device pci:{ADDRESS} --export nbd:unix:/run/disk.nbd \
-    --plugin {LIBRARIES}/{PLUGIN.name} "$@"
+  exec airlock attach --device pci:{ADDRESS} --export nbd:unix:/run/disk.nbd \
+    --plugin {LIBRARIES}/{PLUGIN.name}
 }}
 start() {{
   mkfifo /run/said
@@ -124,7 +124,7 @@ busy=$(work_done)
 before=
 while [ "$before" != "$(work_done)" ]; do
   before=$(work_done)
-  sleep 2
+  sleep 2 # the observation window, not a delay for something
 done
 dd if=/dev/nbd0 of=/dev/null bs=4k count=1000 skip=2000 iflag=direct 2>/dev/null
 echo "@@WORK $busy; $before; $(work_done)@@"
@@ -140,7 +140,7 @@ stop
     def test_obstacles_are_named(self):
         with self.device() as device:
             console = self.boot_with_nbdkit(device, """
-refused() { if attach 2>/run/error; then exit 1; fi; cat /run/error; }
+refused() { if (attach) 2>/run/error; then exit 1; fi; cat /run/error; }
 echo "@@BOUND $(refused)@@"
 unbind
 modprobe nbd
