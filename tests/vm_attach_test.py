@@ -119,14 +119,14 @@ cut -d' ' -f1 /proc/modules | sort >/run/modules
 unbind
 modprobe nbd
 start
-dd if=/dev/nbd0 of=/dev/null bs=4k count=1000 iflag=direct 2>&1 | tail -n 1
+dd if=/dev/nbd0 of=/dev/null bs=4k count=100 iflag=direct 2>&1 | tail -n 1
 busy=$(work_done)
 before=
 while [ "$before" != "$(work_done)" ]; do
   before=$(work_done)
   sleep 2 # the observation window, not a delay for something
 done
-dd if=/dev/nbd0 of=/dev/null bs=4k count=1000 skip=2000 iflag=direct 2>/dev/null
+dd if=/dev/nbd0 of=/dev/null bs=4k count=100 skip=2000 iflag=direct 2>/dev/null
 echo "@@WORK $busy; $before; $(work_done)@@"
 stop
 """, kernel)
