@@ -71,7 +71,7 @@ void HostileEndpoint::lie_about_config(std::uint64_t offset, std::span<std::byte
 }
 
 void HostileEndpoint::lie_about_register(std::uint32_t bar, std::uint64_t offset,
-                                         std::span<std::byte> target) {
+                                         std::span<std::byte> target) const {
   Le64 wire;
   if (!lies_.on_read || target.size() > sizeof wire || !std::has_single_bit(target.size())) return;
   std::memcpy(&wire, target.data(), target.size());

@@ -41,7 +41,8 @@ class HostileEndpoint final : public vfio_user::Handler {
 
  private:
   void lie_about_config(std::uint64_t offset, std::span<std::byte> target);
-  void lie_about_register(std::uint32_t bar, std::uint64_t offset, std::span<std::byte> target);
+  void lie_about_register(std::uint32_t bar, std::uint64_t offset,
+                          std::span<std::byte> target) const;
 
   FakeDiskDevice& device_;
   Lies& lies_;
