@@ -14,7 +14,7 @@ namespace airlock::testing {
 namespace {
 
 // A driver that has only one request to make gets its answer all the same.
-constexpr std::uint32_t kPumpsForASecondRequest = 50;
+constexpr std::uint32_t kPumpsForASecondRequest = 125;
 // Long enough for a guest's other processor to act in between.
 constexpr std::size_t kFlipsAtOnce = 4096;
 
