@@ -9,6 +9,7 @@
  * but neither bit gives a hint, and the region is used all the same (PCI-DR1).
  */
 #include <linux/blkdev.h>
+#include <linux/moduleparam.h>
 #include <linux/sizes.h>
 #include <linux/virtio_ring.h>
 #include <uapi/linux/virtio_ids.h>
@@ -114,17 +115,27 @@ static bool can_reset_queues(struct airlock_device *adev)
 }
 
 /*
+ * A split ring has a shadow, where every number from the device is checked and a full pool makes
+ * requests wait. Over a packed one virtio_ring checks less, and a full pool fails requests with EIO.
+ * So packed rings are for who asks for them.
+ */
+static bool packed;
+module_param(packed, bool, 0444);
+MODULE_PARM_DESC(packed, "Accept packed rings: less is checked, a full pool is an I/O error");
+
+/*
  * The bits of the rings, among those that virtio_ring knows. Dropped: what is not implemented here,
  * and IN_ORDER, because virtio_ring takes a batch for complete without asking whether the id that
- * ends it is in flight (HD-32). A split ring has a shadow, where EVENT_IDX would only add races
- * (airlock_shadow.c).
+ * ends it is in flight (HD-32). Over a shadow EVENT_IDX would only add races (airlock_shadow.c).
  *
  * The console's driver waits for its output with interrupts off, in which a shadow's completions
- * come: over a split ring it would wait for ever, so it gets none.
+ * come: over a split ring it would wait for ever, so it gets a packed one or none.
  */
 static int choose_ring_bits(struct virtio_device *vdev)
 {
 	vring_transport_features(vdev);
+	if (!packed && vdev->id.device != VIRTIO_ID_CONSOLE)
+		__virtio_clear_bit(vdev, VIRTIO_F_RING_PACKED);
 	__virtio_clear_bit(vdev, VIRTIO_F_SR_IOV);
 	__virtio_clear_bit(vdev, VIRTIO_F_IN_ORDER);
 	__virtio_clear_bit(vdev, AIRLOCK_F_NOTIFICATION_DATA);

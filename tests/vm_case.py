@@ -24,9 +24,11 @@ class VmTest(unittest.TestCase):
                               directory=self.directory)
 
     def boot(self, device, script, *arguments, kernel="6.1", module=True, status=0, timeout=180):
-        """Runs the script in a VM that has the device; its console, once its status is as given."""
+        """Runs the script in a VM that has the device; its console, once its status is as given.
+
+        The module is told to take packed rings too, so that the device chooses the format."""
         if module:
-            arguments += ("--module", harness.guest_module(kernel))
+            arguments += ("--module", f"{harness.guest_module(kernel)},packed=1")
         script = "coldplug\n" + script
         actual, console = harness.vm("--kernel", kernel, "--vfio-user", device.socket, *arguments,
                                      script=script, timeout=timeout)

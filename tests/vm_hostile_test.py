@@ -382,7 +382,7 @@ class HostileTest(VmTest):
                        for word in ("--vfio-user", device.socket)]
             _, console = harness.vm(
                 "--kernel", KERNEL, "--append", CLOCK, *sockets,
-                "--module", harness.guest_module(KERNEL), "--on", self.orders(),
+                "--module", f"{harness.guest_module(KERNEL)},packed=1", "--on", self.orders(),
                 script="coldplug\n" + script,
                 timeout=BOOT_SECONDS + LIE_SECONDS * len(lies))
             return console + "".join(device.log.read_text() for device in hostile)

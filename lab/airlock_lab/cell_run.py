@@ -122,7 +122,7 @@ def vm_arguments(cell, module, directory, device, echo):
              f"{device.pid} >{shlex.quote(str(directory / 'audit'))}")
     programs = [word for name in ("fio", "mkfs.ext4", "mkfs.xfs") for word in ("--with", name)]
     return ["--kernel", cell.kernel, "--cpus", cell.cpus, "--memory", "1G",
-            "--module", module, "--vfio-user", device.socket,
+            "--module", f"{module},packed=1", "--vfio-user", device.socket,
             "--guest-module", "xfs", *programs, "--append", WATCH,
             "--file", f"{directory}/tree.tar:/lab/tree.tar",
             "--file", f"{directory}/tree.sums:/lab/tree.sums",
