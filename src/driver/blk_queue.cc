@@ -138,7 +138,11 @@ void BlkQueue::disarm() {
 
 Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   CHECK(!queue_ && inside_ == 0);
-  const std::uint32_t slots = queue->ring().size().value();
+  // A device that runs may use the ring already: its memory stays until detach(), whatever fails.
+  queue_ = std::move(queue);
+  broken_ = Error{.code = Errc::kQueueBroken};
+  ring::DriverQueue& ring = queue_->ring();
+  const std::uint32_t slots = ring.size().value();
   if (slots < kRequestParts + 1) return fail({.code = Errc::kBadQueueSize, .detail = slots});
   const std::uint64_t block = limits_.info.block_bytes;
   const std::uint64_t segments = std::min(slots - kRequestParts, limits_.info.segments_max);
@@ -147,7 +151,7 @@ Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   if (part_bytes_max_ == 0) {
     return fail({.code = Errc::kMalformed, .detail = offsetof(spec::VirtioBlkConfig, size_max)});
   }
-  const std::uint32_t count = slots / queue->ring().slots_for(kRequestParts);
+  const std::uint32_t count = slots / ring.slots_for(kRequestParts);
   frames_ = TRY(device_.pool().allocate_coherent(count * kFrameBytes, pool::kPageBytes));
   parts_.assign(count, {});
   free_parts_.clear();
@@ -159,8 +163,7 @@ Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
     free_pending_.push_back(i - 1);
   broken_.reset();
   unannounced_ = false;
-  queue_ = std::move(queue);
-  queue_->ring().want_interrupts(false);
+  ring.want_interrupts(false);
   return {};
 }
 

@@ -282,6 +282,38 @@ TEST_F(BlkRingsTest, AQueueStillEnabledAfterItsResetIsALie) {
   EXPECT_TRUE(blk().device().broken());
 }
 
+// HD-23: a device that runs has the ring from the moment that it is enabled. Whatever fails after,
+// the memory is nobody else's before a reset.
+TEST_F(BlkRingsTest, ARingWithoutRoomForItsRequestsIsNotGivenToOthers) {
+  disk().queue_sizes = {16, 16};
+  options_.queues = 2;
+  open_with(kRingReset);
+  std::vector<pool::InPlaceBuffer> hogs;
+  const auto take_all = [&] {
+    while (auto hog = blk().device().pool().allocate(pool::kSlotBytes))
+      hogs.push_back(std::move(*hog));
+  };
+  // What the other queue's thread may do at any moment.
+  lies_.on_write = [&](const Register& to, std::uint64_t) {
+    if (to.bar == pci::kRegistersBar &&
+        to.offset == pci::kCommonOffset + offsetof(Cfg, queue_enable)) {
+      take_all();
+    }
+    return false;
+  };
+  EXPECT_EQ(blk().reset_queue(0).error().code, Errc::kPoolFull);
+  const std::size_t taken = hogs.size();
+  take_all();
+  EXPECT_EQ(hogs.size(), taken);
+  EXPECT_EQ(queue().submit({.op = BlkOp::kFlush}).error().code, Errc::kQueueBroken);
+  hogs.clear();
+  std::vector<std::byte> target(512);
+  EXPECT_TRUE(blk().queue(1).run({.op = BlkOp::kRead, .target = target}));
+  lies_ = {};
+  EXPECT_TRUE(blk().reset_queue(0));
+  EXPECT_TRUE(blk().read(0, target));
+}
+
 TEST_F(BlkRingsTest, AnOfferWithoutTheRegisterIsNoOffer) {
   constexpr std::uint32_t kShort = offsetof(Cfg, queue_reset);
   lies_.on_config_read = [](std::uint16_t offset, std::span<std::byte> target) {

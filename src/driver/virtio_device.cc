@@ -137,7 +137,7 @@ Result<void> VirtioDevice::enable_interrupts(std::uint16_t queues) {
 Result<std::unique_ptr<Queue>> VirtioDevice::create_queue(std::uint16_t index,
                                                           const QueueShape& shape) {
   if (const auto why = broken()) return fail(*why);
-  if (index >= queue_count_) {
+  if (index >= queue_count()) {
     return fail({.code = Errc::kBadIndex, .queue = index, .detail = index});
   }
   auto queue = set_up_queue(index, shape);
@@ -170,13 +170,22 @@ Result<std::unique_ptr<Queue>> VirtioDevice::set_up_queue(std::uint16_t index,
                                             region_.mapping.bytes()));
   const std::uint16_t vector = TRY(agree_on_vector(index));
   TRY(common_.write_queue_areas(ring.published_areas()));
+  auto queue = std::make_unique<Queue>(*transport_, Queue::Parts{.ring = std::move(ring),
+                                                                 .memory = std::move(memory),
+                                                                 .tables = std::move(table_memory),
+                                                                 .notify = notify,
+                                                                 .vector = vector});
+  if (const auto enabled = enable_queue(index); !enabled) {
+    lost_.push_back(std::move(queue));
+    return fail(enabled.error());
+  }
+  return queue;
+}
+
+Result<void> VirtioDevice::enable_queue(std::uint16_t index) {
   TRY(common_.write_queue_enable());
   if (TRY(common_.queue_enable()) != 1) return malformed(offsetof(Cfg, queue_enable), index);
-  return std::make_unique<Queue>(*transport_, Queue::Parts{.ring = std::move(ring),
-                                                           .memory = std::move(memory),
-                                                           .tables = std::move(table_memory),
-                                                           .notify = notify,
-                                                           .vector = vector});
+  return {};
 }
 
 Result<void> VirtioDevice::reset_queue(std::uint16_t index) {
@@ -184,7 +193,7 @@ Result<void> VirtioDevice::reset_queue(std::uint16_t index) {
   if (!has(spec::VIRTIO_F_RING_RESET)) {
     return fail({.code = Errc::kUnsupported, .detail = spec::VIRTIO_F_RING_RESET});
   }
-  if (index >= queue_count_) {
+  if (index >= queue_count()) {
     return fail({.code = Errc::kBadIndex, .queue = index, .detail = index});
   }
   const auto done = await_queue_reset(index);
@@ -296,7 +305,9 @@ std::uint8_t VirtioDevice::written_status() const {
 
 Result<void> VirtioDevice::quiesce() {
   set_broken(Error{.code = Errc::kQueueBroken});
-  return reset_status();
+  TRY(reset_status());
+  lost_.clear();
+  return {};
 }
 
 Result<void> VirtioDevice::revive() {
@@ -334,8 +345,8 @@ Result<Negotiation> VirtioDevice::negotiate() {
     return malformed(offsetof(Cfg, device_feature));
   }
   result.region = TRY(locate_region(result.source));  // DMB-DR2: only now
-  queue_count_ = TRY(common_.queue_count());
-  if (queue_count_ == 0) return malformed(offsetof(Cfg, num_queues));
+  result.queue_count = TRY(common_.queue_count());
+  if (result.queue_count == 0) return malformed(offsetof(Cfg, num_queues));
   return result;
 }
 

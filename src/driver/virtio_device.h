@@ -35,6 +35,7 @@ struct Negotiation {
   RegionSource source = RegionSource::kSwiotlb;
   pci::BarRange region;
   std::uint64_t bus_address = 0;
+  std::uint16_t queue_count = 0;
 
   friend bool operator==(const Negotiation&, const Negotiation&) = default;
 };
@@ -96,7 +97,7 @@ class VirtioDevice {
   }
   [[nodiscard]] pool::Pool& pool() { return *pool_; }
   [[nodiscard]] PciTransport& transport() { return *transport_; }
-  [[nodiscard]] std::uint16_t queue_count() const { return queue_count_; }
+  [[nodiscard]] std::uint16_t queue_count() const { return negotiation_.queue_count; }
   /// Vectors in use: 0, or one for the configuration and one for each queue that was asked for.
   [[nodiscard]] std::uint16_t vectors() const { return vectors_; }
 
@@ -113,7 +114,8 @@ class VirtioDevice {
 
   /// Makes queue `index`, in memory of the pool: before start(), or after reset_queue().
   /// Errors: kBadIndex, kBadQueueSize (HD-14), kOutOfRange (notify address outside its BAR),
-  /// kMalformed (a register does not keep what was written), kPoolFull.
+  /// kMalformed (a register does not keep what was written), kPoolFull. In a device that runs the
+  /// queue is in use from now on: it is not to go away before the device, or the queue, was reset.
   Result<std::unique_ptr<Queue>> create_queue(std::uint16_t index, const QueueShape& shape);
 
   /// Resets queue `index` alone, and waits for it (HD-19): after this no buffer of its is the
@@ -163,6 +165,7 @@ class VirtioDevice {
   Result<pci::BarRange> locate_region(RegionSource source);
   Result<void> map_region();
   Result<std::unique_ptr<Queue>> set_up_queue(std::uint16_t index, const QueueShape& shape);
+  Result<void> enable_queue(std::uint16_t index);
   Result<std::uint16_t> agree_on_vector(std::uint16_t index);
   Result<void> await_queue_reset(std::uint16_t index);
   Result<ring::QueueSize> agree_on_size(std::uint16_t index, std::uint32_t max_size);
@@ -176,12 +179,13 @@ class VirtioDevice {
   pci::VirtioPciCapabilities capabilities_;
   CommonRegisters common_;
   pci::BarRange notify_;
-  std::uint16_t queue_count_ = 0;
   std::uint16_t vectors_ = 0;
   bool started_ = false;  // ever
   Negotiation negotiation_;
   MappedRegion region_;
   std::unique_ptr<pool::Pool> pool_;
+  // Enabled, but not agreed upon in the end: the device may use their memory until it is reset.
+  std::vector<std::unique_ptr<Queue>> lost_;
 
   std::atomic<bool> is_broken_{false};  // whether broken_ is set, for the hot path
   mutable std::mutex state_lock_;       // for what follows

@@ -342,6 +342,18 @@ TEST_F(VirtioDeviceTest, RefusesAQueueThatDoesNotKeepWhatIsWritten) {
   EXPECT_EQ(device->create_queue(0, {.size_max = 16}).error().code, Errc::kMalformed);
 }
 
+// HD-23: the device may have the queue although it says that it has not.
+TEST_F(VirtioDeviceTest, KeepsTheMemoryOfAQueueThatItCouldNotMakeUntilAReset) {
+  auto device = MUST(open());
+  const std::uint64_t before = device->pool().stats().used;
+  lie(offsetof(Cfg, queue_enable), 0);
+  EXPECT_EQ(device->create_queue(0, {.size_max = 16}).error().code, Errc::kMalformed);
+  EXPECT_GT(device->pool().stats().used, before);
+  lies_ = {};
+  ASSERT_TRUE(device->quiesce());
+  EXPECT_EQ(device->pool().stats().used, before);
+}
+
 // HD-12: read once, under the generation counter, with an end to the retries.
 TEST_F(VirtioDeviceTest, ReadsTheConfigurationAsOneSnapshot) {
   auto device = MUST(open());
@@ -417,6 +429,11 @@ TEST_F(VirtioDeviceTest, RevivesTheSameDeviceAndNoOther) {
   ASSERT_TRUE(device->quiesce());
   lie_about_offer(spec::feature(spec::VIRTIO_BLK_F_SEG_MAX), 0);
   EXPECT_EQ(device->revive().error().code, Errc::kMalformed);
+  lies_ = {};
+  ASSERT_TRUE(device->quiesce());
+  lie(offsetof(Cfg, num_queues), 1);  // it had two
+  EXPECT_EQ(device->revive().error().code, Errc::kMalformed);
+  EXPECT_TRUE(device->broken());
 }
 
 // HD-17: an interrupt before DRIVER_OK is an eventfd that nobody looks at.
