@@ -128,12 +128,11 @@ bool BlkQueue::arm() {
 }
 
 void BlkQueue::disarm() {
-  if (!queue_) return;
+  if (!queue_ || broken_) return;
+  queue_->ring().want_interrupts(false);
   (void)device_.transport().take_interrupt(queue_->vector());
-  if (device_.transport().take_interrupt(0)) {
-    if (const auto alive = device_.check(); !alive) stop(alive.error());
-  }
-  if (!broken_) queue_->ring().want_interrupts(false);
+  if (!device_.transport().take_interrupt(0)) return;
+  if (const auto alive = device_.check(); !alive) stop(alive.error());
 }
 
 Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
@@ -523,18 +522,17 @@ Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline&
 
 // Until an interrupt, or for a moment where none would come.
 void BlkQueue::sleep(const Deadline& deadline) {
-  const auto pause = [this] { pause_for(pace_.pause(PollPace::Clock::now())); };
   // What waits for the pool alone is woken by nobody: other queues free it.
   const int fd = interrupt_fd();
-  if (fd < 0 || !in_flight()) return pause();
+  if (fd < 0 || !in_flight()) return pause_for(pace_.pause(PollPace::Clock::now()));
   const std::uint64_t before = stats_.requests;
   (void)arm();
-  if (stats_.requests != before) return;
   // It may have taken the last part in flight of a request that has more, and found the pool full.
-  if (!in_flight()) return pause();
-  const std::array<int, 2> fds{fd, device_.transport().interrupt_fd(0)};
-  stats_.sleeps++;
-  (void)wait_readable(fds, deadline);
+  if (stats_.requests == before && in_flight()) {
+    const std::array<int, 2> fds{fd, device_.transport().interrupt_fd(0)};
+    stats_.sleeps++;
+    (void)wait_readable(fds, deadline);
+  }
   disarm();
 }
 

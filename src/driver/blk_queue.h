@@ -68,12 +68,12 @@ class BlkQueue {
   [[nodiscard]] int interrupt_fd() const { return queue_ ? queue_->interrupt_fd() : -1; }
   /// Asks for interrupts; true if something is there already, so that poll() is next.
   bool arm();
-  /// Afterwards: takes the interrupts that came, and asks for no more. A configuration interrupt
-  /// (vector 0) may have been a device in need, whose requests are completed then.
+  /// After arm() and what was waited for: asks for no more interrupts, and takes those that came.
+  /// One of vector 0 may have been a device in need, whose requests are completed then.
   void disarm();
 
   [[nodiscard]] std::size_t inside() const { return inside_; }
-  /// Whether the device has anything of this queue: if not, what is inside waits for the pool, and
+  /// Whether the device has anything of this queue. If not, what is inside waits for the pool, and
   /// no interrupt will tell.
   [[nodiscard]] bool in_flight() const { return free_parts_.size() != parts_.size(); }
   [[nodiscard]] const BlkStats& stats() const { return stats_; }

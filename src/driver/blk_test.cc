@@ -343,6 +343,44 @@ TEST_F(BlkTest, SleepsUntilTheInterrupt) {
   EXPECT_EQ(queue().wait(5ms).error().code, Errc::kWrongState);
 }
 
+// Answers a request when its driver has made up its mind to sleep.
+class LastMoment final : public shm::AccessObserver {
+ public:
+  explicit LastMoment(testing::FakeDisk& disk) : disk_(disk) {}
+
+  void before_access(const shm::Access& access) override {
+    if (access.kind != shm::Access::Kind::kStore || served_) return;
+    served_ = true;  // the driver asks for an interrupt
+    disk_.serve();
+  }
+  [[nodiscard]] bool served() const { return served_; }
+
+ private:
+  testing::FakeDisk& disk_;
+  bool served_ = false;
+};
+
+// What came just before it went to sleep leaves nothing behind: neither a wish for interrupts,
+// which each cost the device time, nor one that ends the next sleep at once.
+TEST_F(BlkTest, WantsNoMoreInterruptsWhenItDidNotSleep) {
+  options_.spin = 0us;
+  open();
+  disk().held = true;
+  std::vector<std::byte> target(512);
+  MUST(queue().submit({.op = BlkOp::kRead, .target = target}));
+  queue().kick();
+  {
+    LastMoment device(disk());
+    const shm::ScopedAccessHook hook(&device);
+    EXPECT_TRUE(queue().wait(1s));
+    EXPECT_TRUE(device.served());
+  }
+  EXPECT_EQ(blk().stats().sleeps, 0U);
+  EXPECT_TRUE(queue().poll().has_value());
+  EXPECT_EQ(disk().raw(0).avail_flags(), spec::VIRTQ_AVAIL_F_NO_INTERRUPT);
+  EXPECT_FALSE(blk().device().transport().take_interrupt(1));
+}
+
 TEST_F(BlkTest, WorksWithoutInterrupts) {
   interrupts_ = false;
   options_.spin = 0us;
