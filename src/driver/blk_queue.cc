@@ -529,7 +529,7 @@ void BlkQueue::sleep(const Deadline& deadline) {
   (void)arm();
   // It may have taken the last part in flight of a request that has more, and found the pool full.
   if (stats_.requests == before && in_flight()) {
-    const std::array<int, 2> fds{fd, device_.transport().interrupt_fd(0)};
+    const std::array<int, 3> fds{fd, device_.transport().interrupt_fd(0), device_.broken_fd()};
     stats_.sleeps++;
     (void)wait_readable(fds, deadline);
   }

@@ -64,7 +64,8 @@ class BlkQueue {
   /// Errors: those of submit(); what the device answered; kTimeout.
   Result<void> run(const BlkRequest& request);
 
-  /// For an event loop: readable when there may be completions, after arm() returned false.
+  /// For an event loop: readable when there may be completions, after arm() returned false. So are
+  /// the transport's for vector 0 and VirtioDevice::broken_fd(), when there won't be any.
   [[nodiscard]] int interrupt_fd() const { return queue_ ? queue_->interrupt_fd() : -1; }
   /// Asks for interrupts; true if something is there already, so that poll() is next.
   bool arm();

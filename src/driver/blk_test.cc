@@ -381,6 +381,30 @@ TEST_F(BlkTest, WantsNoMoreInterruptsWhenItDidNotSleep) {
   EXPECT_FALSE(blk().device().transport().take_interrupt(1));
 }
 
+// One thread's news is all threads' news: the others, asleep over queues of their own, hear of a
+// broken device at once (HD-23), and not when they have waited for long enough (HD-19).
+TEST_F(BlkTest, WakesEveryQueueWhenTheDeviceIsBroken) {
+  disk().own_features |= spec::feature(spec::VIRTIO_BLK_F_MQ);
+  disk().config.num_queues.set(2);
+  disk().queue_sizes = {16, 16};
+  options_.queues = 2;
+  options_.spin = 0us;
+  open();
+  disk().held = true;
+  std::vector<std::byte> target(512);
+  BlkQueue& other = blk().queue(1);
+  MUST(other.submit({.op = BlkOp::kRead, .target = target}));
+  other.kick();
+  std::jthread sleeper([&] { EXPECT_TRUE(other.wait(24h)); });
+  while (blk().stats().sleeps == 0)
+    std::this_thread::yield();
+  (void)blk().device().fail_device({.code = Errc::kNeedsReset});
+  sleeper.join();
+  const auto completion = other.poll();
+  ASSERT_TRUE(completion);
+  EXPECT_EQ(completion->error->code, Errc::kNeedsReset);
+}
+
 TEST_F(BlkTest, WorksWithoutInterrupts) {
   interrupts_ = false;
   options_.spin = 0us;

@@ -70,8 +70,10 @@ Result<std::unique_ptr<VirtioDevice>> VirtioDevice::open(std::unique_ptr<PciTran
   }
   const CommonRegisters common(*transport, *capabilities.common);
   const pci::BarRange notify = *capabilities.notify;
-  std::unique_ptr<VirtioDevice> device(
-      new VirtioDevice(std::move(transport), options, std::move(capabilities), common, notify));
+  EventFd broken_event = TRY(EventFd::create());
+  std::unique_ptr<VirtioDevice> device(new VirtioDevice(std::move(transport), options,
+                                                        std::move(capabilities), common, notify,
+                                                        std::move(broken_event)));
   const auto negotiated = device->negotiate();
   if (!negotiated) return device->fail_device(negotiated.error());
   device->negotiation_ = *negotiated;
@@ -296,6 +298,11 @@ void VirtioDevice::set_broken(const std::optional<Error>& error) {
   const std::scoped_lock held(state_lock_);
   if (!broken_ || !error) broken_ = error;
   is_broken_ = error.has_value();
+  if (error) {
+    broken_event_.signal();
+  } else {
+    (void)broken_event_.drain();
+  }
 }
 
 std::uint8_t VirtioDevice::written_status() const {

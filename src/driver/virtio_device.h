@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "base/event_fd.h"
 #include "driver/common_registers.h"
 #include "driver/queue.h"
 #include "driver/transport.h"
@@ -136,6 +137,9 @@ class VirtioDevice {
   std::unexpected<Error> fail_device(const Error& error);
   /// Why the device is not to be used, if it isn't.
   [[nodiscard]] std::optional<Error> broken() const;
+  /// Readable as long as broken() says something: whichever thread found it out, all that sleep
+  /// over queues of their own are to hear of it. Nobody drains it.
+  [[nodiscard]] int broken_fd() const { return broken_event_.fd(); }
 
   /// Resets the device (waiting for it, HD-19) and leaves it so. After this no buffer is the
   /// device's any more. Errors: kTimeout, those of the transport.
@@ -148,12 +152,13 @@ class VirtioDevice {
  private:
   VirtioDevice(std::unique_ptr<PciTransport> transport, const Options& options,
                pci::VirtioPciCapabilities capabilities, const CommonRegisters& common,
-               const pci::BarRange& notify)
+               const pci::BarRange& notify, EventFd broken_event)
       : transport_(std::move(transport)),
         options_(options),
         capabilities_(std::move(capabilities)),
         common_(common),
-        notify_(notify) {}
+        notify_(notify),
+        broken_event_(std::move(broken_event)) {}
 
   Result<Negotiation> negotiate();
   Result<void> reset_status();
@@ -187,6 +192,7 @@ class VirtioDevice {
   // Enabled, but not agreed upon in the end: the device may use their memory until it is reset.
   std::vector<std::unique_ptr<Queue>> lost_;
 
+  EventFd broken_event_;
   std::atomic<bool> is_broken_{false};  // whether broken_ is set, for the hot path
   mutable std::mutex state_lock_;       // for what follows
   std::uint8_t status_ = 0;             // what we wrote last

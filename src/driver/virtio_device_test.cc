@@ -11,6 +11,7 @@
 #include <array>
 #include <cstring>
 
+#include "driver/wait.h"
 #include "spec/virtio_blk.h"
 #include "spec/virtio_pci.h"
 #include "testing/fake_disk.h"
@@ -434,6 +435,21 @@ TEST_F(VirtioDeviceTest, RevivesTheSameDeviceAndNoOther) {
   lie(offsetof(Cfg, num_queues), 1);  // it had two
   EXPECT_EQ(device->revive().error().code, Errc::kMalformed);
   EXPECT_TRUE(device->broken());
+}
+
+// HD-23: whoever finds out, all hear of it: as long as it is true, and however many look.
+TEST_F(VirtioDeviceTest, ShowsByAFileDescriptorThatItIsBroken) {
+  const auto device = MUST(open());
+  const std::array<int, 1> fds{device->broken_fd()};
+  const auto readable = [&] { return wait_readable(fds, Deadline::after(0ms)); };
+  EXPECT_FALSE(readable());
+  (void)device->fail_device({.code = Errc::kBadLength});
+  EXPECT_TRUE(readable());
+  EXPECT_TRUE(readable());
+  ASSERT_TRUE(device->quiesce());
+  EXPECT_TRUE(readable());
+  ASSERT_TRUE(device->revive());
+  EXPECT_FALSE(readable());
 }
 
 // HD-17: an interrupt before DRIVER_OK is an eventfd that nobody looks at.
