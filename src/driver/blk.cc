@@ -83,19 +83,8 @@ Result<void> Blk::reset_queue(std::uint16_t index) {
 
 BlkStats Blk::stats() const {
   BlkStats sum;
-  for (const auto& queue : queues_) {
-    const BlkStats& one = queue->stats();
-    sum.requests += one.requests;
-    sum.errors += one.errors;
-    sum.parts += one.parts;
-    sum.bytes_read += one.bytes_read;
-    sum.bytes_written += one.bytes_written;
-    sum.bytes_copied += one.bytes_copied;
-    sum.notifications += one.notifications;
-    sum.sleeps += one.sleeps;
-    sum.ring_full += one.ring_full;
-    sum.pool_full += one.pool_full;
-  }
+  for (const auto& queue : queues_)
+    sum += queue->counters();
   return sum;
 }
 

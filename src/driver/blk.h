@@ -75,7 +75,7 @@ class Blk {
   /// create_queue(); the queue is then out of use until a reset() succeeds.
   Result<void> reset_queue(std::uint16_t index);
 
-  /// Of all queues. Approximate while they are in use.
+  /// Of all queues, from any thread. Approximate while they are in use.
   [[nodiscard]] BlkStats stats() const;
 
  private:

@@ -90,7 +90,7 @@ void BlkQueue::kick() {
   if (!unannounced_ || broken_) return;
   unannounced_ = false;
   if (!queue_->ring().publish()) return;
-  stats_.notifications++;
+  ++counters_.notifications;
   const auto notified = queue_->notify();
   if (!notified) stop(device_.fail_device(notified.error()).error());
 }
@@ -269,14 +269,14 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
   const std::uint32_t buffers =
       kRequestParts + (has_bytes(pending.request.op) ? segments(bytes) : 1);
   if (free_parts_.empty() || queue_->ring().free_slots() < queue_->ring().slots_for(buffers)) {
-    stats_.ring_full++;
+    ++counters_.ring_full;
     return false;
   }
   const std::uint32_t part_index = free_parts_.back();
   Part& part = parts_[part_index];
   part = {.pending = index, .op = pending.request.op};
   while (!TRY(place_data(pending, part, bytes))) {
-    stats_.pool_full++;
+    ++counters_.pool_full;
     // With nothing of ours in flight nobody would wake us: take a smaller piece instead.
     const std::uint64_t half = bytes / 2 / limits_.info.block_bytes * limits_.info.block_bytes;
     if (free_parts_.size() != parts_.size() || half == 0) return false;
@@ -295,7 +295,7 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
   pending.parts++;
   pending.left -= bytes;
   pending.next += bytes;
-  stats_.parts++;
+  ++counters_.parts;
   unannounced_ = true;
   return true;
 }
@@ -411,9 +411,9 @@ void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
   if (error) {
     if (!pending.error) pending.error = error;
   } else {
-    if (part.op == BlkOp::kRead) stats_.bytes_read += part.bytes;
-    if (part.op == BlkOp::kWrite) stats_.bytes_written += part.bytes;
-    if (part.data == Part::Data::kMapped) stats_.bytes_copied += part.bytes;
+    if (part.op == BlkOp::kRead) counters_.bytes_read += part.bytes;
+    if (part.op == BlkOp::kWrite) counters_.bytes_written += part.bytes;
+    if (part.data == Part::Data::kMapped) counters_.bytes_copied += part.bytes;
     if (part.op == BlkOp::kGetId) frames_.bytes().copy_out(at + kPayloadAt, pending.request.target);
   }
   release_part(part_index, !error && part.op == BlkOp::kRead ? part.bytes : 0);
@@ -462,8 +462,8 @@ void BlkQueue::end_part(Pending& pending, std::uint32_t index) {
 void BlkQueue::complete(std::uint32_t index) {
   Pending& pending = pending_[index];
   done_.push_back({.id = pending.id, .cookie = pending.request.cookie, .error = pending.error});
-  stats_.requests++;
-  if (pending.error) stats_.errors++;
+  ++counters_.requests;
+  if (pending.error) ++counters_.errors;
   if (pending.pinned) MUST(device_.pool().unpin(*pending.pinned));
   pending = {};
   free_pending_.push_back(index);
@@ -525,12 +525,12 @@ void BlkQueue::sleep(const Deadline& deadline) {
   // What waits for the pool alone is woken by nobody: other queues free it.
   const int fd = interrupt_fd();
   if (fd < 0 || !in_flight()) return pause_for(pace_.pause(PollPace::Clock::now()));
-  const std::uint64_t before = stats_.requests;
+  const std::uint64_t before = counters_.requests.get();
   (void)arm();
   // It may have taken the last part in flight of a request that has more, and found the pool full.
-  if (stats_.requests == before && in_flight()) {
+  if (counters_.requests.get() == before && in_flight()) {
     const std::array<int, 3> fds{fd, device_.transport().interrupt_fd(0), device_.broken_fd()};
-    stats_.sleeps++;
+    ++counters_.sleeps;
     (void)wait_readable(fds, deadline);
   }
   disarm();

@@ -10,6 +10,7 @@
 
 #include "driver/blk_info.h"
 #include "driver/blk_request.h"
+#include "driver/blk_stats.h"
 #include "driver/deadline.h"
 #include "driver/poll_pace.h"
 #include "driver/queue.h"
@@ -77,7 +78,8 @@ class BlkQueue {
   /// Whether the device has anything of this queue. If not, what is inside waits for the pool, and
   /// no interrupt will tell.
   [[nodiscard]] bool in_flight() const { return free_parts_.size() != parts_.size(); }
-  [[nodiscard]] const BlkStats& stats() const { return stats_; }
+  /// Any thread may read them.
+  [[nodiscard]] const BlkCounters& counters() const { return counters_; }
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }
 
   // For those who make and revive queues.
@@ -156,7 +158,7 @@ class BlkQueue {
   std::uint64_t next_id_ = 1;
   bool unannounced_ = false;  // in the ring, not yet published
   std::optional<Error> broken_;
-  BlkStats stats_;
+  BlkCounters counters_;
 };
 
 }  // namespace airlock::driver

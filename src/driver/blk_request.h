@@ -38,17 +38,4 @@ struct BlkCompletion {
   std::optional<Error> error;  // the first; a target's content is undefined then
 };
 
-struct BlkStats {
-  std::uint64_t requests = 0;       // completed, good and bad
-  std::uint64_t errors = 0;         // of those, with an error
-  std::uint64_t parts = 0;          // put into the ring
-  std::uint64_t bytes_read = 0;     // successfully
-  std::uint64_t bytes_written = 0;  // successfully
-  std::uint64_t bytes_copied = 0;   // of those, through the pool
-  std::uint64_t notifications = 0;  // doorbells rung
-  std::uint64_t sleeps = 0;         // waits that ended in the kernel
-  std::uint64_t ring_full = 0;      // times the ring had no room
-  std::uint64_t pool_full = 0;      // times the pool had none
-};
-
 }  // namespace airlock::driver

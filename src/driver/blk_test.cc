@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <set>
 #include <thread>
@@ -403,6 +404,25 @@ TEST_F(BlkTest, WakesEveryQueueWhenTheDeviceIsBroken) {
   const auto completion = other.poll();
   ASSERT_TRUE(completion);
   EXPECT_EQ(completion->error->code, Errc::kNeedsReset);
+}
+
+// For ThreadSanitizer: whoever shows the numbers is no thread of a queue.
+TEST_F(BlkTest, CountsWhatOtherThreadsMayReadAtAnyTime) {
+  open();
+  std::atomic<bool> done = false;
+  std::jthread reader([&] {
+    for (std::uint64_t before = 0; !done;) {
+      const std::uint64_t now = blk().stats().requests;
+      EXPECT_GE(now, before);
+      before = now;
+    }
+  });
+  std::vector<std::byte> target(512);
+  for (int i = 0; i < 1000; i++)
+    EXPECT_TRUE(blk().read(0, target));
+  done = true;
+  reader.join();
+  EXPECT_EQ(blk().stats().requests, 1000U);
 }
 
 TEST_F(BlkTest, WorksWithoutInterrupts) {
