@@ -30,7 +30,7 @@ class Blk {
     std::uint32_t queue_size = 256;                         // at most; a power of two from 4 on
     std::uint32_t requests_max = 4096;                      // inside one queue, waiting ones too
     std::uint64_t part_bytes_max = std::uint64_t{1} << 20;  // larger requests are split
-    std::chrono::microseconds spin{20};
+    std::chrono::microseconds spin{50};         // in a wait, before it sleeps; see SpinWindow
     std::chrono::milliseconds timeout{30'000};  // of a blocking call: then the device is broken
     VirtioDevice::Options device{};             // device_type and features are filled in here
   };

@@ -23,6 +23,8 @@ constexpr std::uint32_t kRequestParts = 2;  // buffers besides the data: header 
 // SIZE_MAX makes, do without a table.
 constexpr std::uint32_t kTableLine = 4;
 constexpr std::uint32_t kTableMost = 8;
+// So many new requests are shown to the device even while there are completions to hand out.
+constexpr std::uint32_t kAnnounceBatch = 8;
 
 bool has_bytes(BlkOp op) {
   return op == BlkOp::kRead || op == BlkOp::kWrite;
@@ -87,17 +89,21 @@ Result<std::uint64_t> BlkQueue::submit(const BlkRequest& request) {
 
 void BlkQueue::kick() {
   pump();
-  if (!unannounced_ || broken_) return;
-  unannounced_ = false;
+  if (unannounced_ == 0 || broken_) return;
+  unannounced_ = 0;
   if (!queue_->ring().publish()) return;
   ++counters_.notifications;
+  notified_ = true;
   const auto notified = queue_->notify();
   if (!notified) stop(device_.fail_device(notified.error()).error());
 }
 
 std::optional<BlkCompletion> BlkQueue::poll() {
-  reap();
-  kick();
+  // A look at the ring, and a barrier to show something there, cost as much for one as for many.
+  if (done_.empty() || unannounced_ >= kAnnounceBatch) {
+    (void)reap();
+    kick();
+  }
   if (done_.empty()) return std::nullopt;
   BlkCompletion completion = done_.front();
   done_.pop_front();
@@ -122,7 +128,7 @@ Result<void> BlkQueue::run(const BlkRequest& request) {
 
 bool BlkQueue::arm() {
   if (queue_ && !broken_) queue_->ring().want_interrupts(true);
-  reap();
+  (void)reap();
   kick();
   return !done_.empty();
 }
@@ -161,7 +167,8 @@ Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   for (std::uint32_t i = limits_.requests_max; i > 0; i--)
     free_pending_.push_back(i - 1);
   broken_.reset();
-  unannounced_ = false;
+  unannounced_ = 0;
+  notified_ = false;
   ring.want_interrupts(false);
   return {};
 }
@@ -296,7 +303,7 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
   pending.left -= bytes;
   pending.next += bytes;
   ++counters_.parts;
-  unannounced_ = true;
+  unannounced_++;
   return true;
 }
 
@@ -387,16 +394,20 @@ void BlkQueue::append_data(std::vector<ring::Buffer>& buffers, const Part& part)
   }
 }
 
-// Takes what the device returned.
-void BlkQueue::reap() {
-  if (!queue_ || broken_) return;
-  if (const auto error = device_.broken()) return stop(*error);
-  for (;;) {
+// Takes what the device returned: whether there was anything.
+bool BlkQueue::reap() {
+  if (!queue_ || broken_) return false;
+  if (const auto error = device_.broken()) {
+    stop(*error);
+    return false;
+  }
+  for (bool any = false;; any = true) {
     const auto polled = queue_->ring().poll();
-    if (!polled) return stop(device_.fail_device(polled.error()).error());
-    const std::optional<ring::Completion>& returned = *polled;
-    if (!returned) return;
-    finish_part(static_cast<std::uint32_t>(returned->cookie), returned->written_bytes);
+    if (!polled) stop(device_.fail_device(polled.error()).error());
+    if (!polled || !*polled) return any;
+    notified_ = false;
+    const ring::Completion& returned = **polled;
+    finish_part(static_cast<std::uint32_t>(returned.cookie), returned.written_bytes);
   }
 }
 
@@ -497,18 +508,27 @@ bool BlkQueue::is_done(std::optional<std::uint64_t> id) const {
 }
 
 Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline& deadline) {
-  const auto start = PollPace::Clock::now();
+  const auto start = SpinWindow::Clock::now();
+  spin_.open(start);
   pace_.start(start);
+  bool slept = false;  // since anything came
   for (;;) {
-    reap();
+    const bool progress = reap();
+    if (progress && !std::exchange(slept, false)) spin_.caught();
     kick();
-    const auto now = PollPace::Clock::now();
+    const auto now = SpinWindow::Clock::now();
     if (is_done(id)) {
       pace_.came(now);
       return {};
     }
     if (inside_ == 0) return fail(Errc::kWrongState);
-    if (deadline.passed()) {
+    if (progress) spin_.open(now);
+    const bool late = deadline.passed(now);
+    if (!late && spin_.is_open(now, notified_)) {
+      relax();
+      continue;
+    }
+    if (late) {
       // A device in need may have had no way to say so.
       if (const auto alive = device_.check(); !alive) {
         stop(alive.error());
@@ -516,7 +536,9 @@ Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline&
       }
       return fail(deadline.error());
     }
-    if (now - start >= limits_.spin) sleep(deadline);
+    spin_.in_vain();
+    slept = true;
+    sleep(deadline);
   }
 }
 
@@ -532,6 +554,7 @@ void BlkQueue::sleep(const Deadline& deadline) {
     const std::array<int, 3> fds{fd, device_.transport().interrupt_fd(0), device_.broken_fd()};
     ++counters_.sleeps;
     (void)wait_readable(fds, deadline);
+    spin_.open(SpinWindow::Clock::now());
   }
   disarm();
 }

@@ -14,6 +14,7 @@
 #include "driver/deadline.h"
 #include "driver/poll_pace.h"
 #include "driver/queue.h"
+#include "driver/spin_window.h"
 #include "driver/virtio_device.h"
 
 namespace airlock::driver {
@@ -31,13 +32,13 @@ class BlkQueue {
     BlkInfo info;
     std::uint64_t part_bytes_max = 0;     // of one ring request, whole blocks
     std::uint32_t requests_max = 0;       // inside at a time
-    std::chrono::microseconds spin{};     // before a wait goes to sleep
+    std::chrono::microseconds spin{};     // before a wait goes to sleep: see SpinWindow
     std::chrono::milliseconds timeout{};  // of a blocking call
   };
 
   /// The queue begins detached. `device` outlives it.
   BlkQueue(VirtioDevice& device, const Limits& limits)
-      : device_(device), limits_(limits), pace_(limits.spin) {}
+      : device_(device), limits_(limits), spin_(limits.spin), pace_(limits.spin) {}
   ~BlkQueue();
   BlkQueue(const BlkQueue&) = delete;
   BlkQueue& operator=(const BlkQueue&) = delete;
@@ -53,7 +54,8 @@ class BlkQueue {
   /// Shows the device what was submitted, with one notification at most. poll() and wait() do too.
   void kick();
 
-  /// The next completion; nullopt if there is none now. Never waits.
+  /// The next completion; nullopt if there is none now. Never waits. As long as there are some to
+  /// hand out it shows what was submitted meanwhile in batches: kick() is for who can't wait.
   std::optional<BlkCompletion> poll();
 
   /// Waits until poll() has something. Errors: kTimeout (nothing is lost, wait again), kWrongState
@@ -125,7 +127,7 @@ class BlkQueue {
   void write_frame(std::uint32_t part_index, const Pending& pending);
   Result<void> put_in_ring(std::uint32_t part_index);
   void append_data(std::vector<ring::Buffer>& buffers, const Part& part) const;
-  void reap();
+  bool reap();
   void finish_part(std::uint32_t part_index, std::uint32_t written);
   void release_part(std::uint32_t part_index, std::uint64_t written);
   void end_part(Pending& pending, std::uint32_t index);
@@ -142,6 +144,7 @@ class BlkQueue {
 
   VirtioDevice& device_;
   Limits limits_;
+  SpinWindow spin_;
   PollPace pace_;  // of waits without an interrupt
   std::unique_ptr<Queue> queue_;
   std::uint64_t part_bytes_max_ = 0;  // with this ring
@@ -156,7 +159,8 @@ class BlkQueue {
   std::vector<ring::Buffer> writable_;
   std::size_t inside_ = 0;
   std::uint64_t next_id_ = 1;
-  bool unannounced_ = false;  // in the ring, not yet published
+  std::uint32_t unannounced_ = 0;  // parts in the ring, not yet published
+  bool notified_ = false;          // and nothing came back since
   std::optional<Error> broken_;
   BlkCounters counters_;
 };

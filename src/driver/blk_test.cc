@@ -235,6 +235,30 @@ TEST_F(BlkTest, RingsOneDoorbellForManyRequests) {
   EXPECT_EQ(blk().stats().notifications, 1U);
 }
 
+// A doorbell for each completion that is handed out would be one for each request. None is
+// forgotten: who runs out of completions shows all.
+TEST_F(BlkTest, ShowsInBatchesWhatIsSubmittedBetweenCompletions) {
+  open();
+  std::vector<std::byte> target(512);
+  const auto submit = [&](int count) {
+    for (int i = 0; i < count; i++)
+      MUST(queue().submit({.op = BlkOp::kRead, .target = target}));
+  };
+  submit(12);
+  queue().kick();
+  EXPECT_TRUE(queue().poll());
+  submit(1);
+  EXPECT_TRUE(queue().poll());
+  EXPECT_EQ(disk().served(), 12U);
+  submit(7);
+  EXPECT_TRUE(queue().poll());
+  EXPECT_EQ(disk().served(), 20U);
+  submit(1);
+  EXPECT_EQ(drain().size(), 21U - 3U);
+  EXPECT_EQ(disk().served(), 21U);
+  EXPECT_EQ(blk().stats().notifications, 3U);
+}
+
 TEST_F(BlkTest, BlockingCallLeavesOtherCompletionsAlone) {
   open();
   std::vector<std::byte> target(512);
@@ -360,6 +384,44 @@ class LastMoment final : public shm::AccessObserver {
   testing::FakeDisk& disk_;
   bool served_ = false;
 };
+
+// Answers a request at the 100th look at the ring.
+class SlowDevice final : public shm::AccessObserver {
+ public:
+  explicit SlowDevice(testing::FakeDisk& disk) : disk_(disk) {}
+
+  void before_access(const shm::Access& /*access*/) override {
+    if (++looks_ == 100) disk_.serve();
+  }
+
+ private:
+  testing::FakeDisk& disk_;
+  int looks_ = 0;
+};
+
+TEST_F(BlkTest, LooksAtTheRingBeforeItSleeps) {
+  options_.spin = 24h;
+  open();
+  disk().held = true;
+  std::vector<std::byte> target(512);
+  MUST(queue().submit({.op = BlkOp::kRead, .target = target}));
+  SlowDevice device(disk());
+  const shm::ScopedAccessHook hook(&device);
+  EXPECT_TRUE(queue().wait(60s));
+  EXPECT_EQ(blk().stats().sleeps, 0U);
+  EXPECT_FALSE(blk().device().transport().take_interrupt(1));
+}
+
+// However long it may look: the deadline ends that too (HD-19).
+TEST_F(BlkTest, LooksNoLongerThanItsDeadline) {
+  options_.spin = 24h;
+  open();
+  disk().held = true;
+  std::vector<std::byte> target(512);
+  MUST(queue().submit({.op = BlkOp::kRead, .target = target}));
+  EXPECT_EQ(queue().wait(5ms).error().code, Errc::kTimeout);
+  EXPECT_EQ(blk().stats().sleeps, 0U);
+}
 
 // What came just before it went to sleep leaves nothing behind: neither a wish for interrupts,
 // which each cost the device time, nor one that ends the next sleep at once.

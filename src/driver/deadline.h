@@ -13,9 +13,12 @@ namespace airlock::driver {
 /// When to give up: every wait for a device has one (HD-19).
 class Deadline {
  public:
+  using Clock = std::chrono::steady_clock;
+
   static Deadline after(std::chrono::milliseconds timeout) { return Deadline(timeout); }
 
-  [[nodiscard]] bool passed() const { return Clock::now() >= end_; }
+  [[nodiscard]] bool passed() const { return passed(Clock::now()); }
+  [[nodiscard]] bool passed(Clock::time_point now) const { return now >= end_; }
   [[nodiscard]] std::chrono::milliseconds left() const {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end_ - Clock::now());
     return std::max(left, std::chrono::milliseconds(0));
@@ -27,7 +30,6 @@ class Deadline {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
   explicit Deadline(std::chrono::milliseconds timeout)
       : timeout_(timeout), end_(Clock::now() + timeout) {}
 

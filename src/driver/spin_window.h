@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+
+namespace airlock::driver {
+
+/// How long a wait looks at the ring before it sleeps. A device at work is heard of sooner that
+/// way, and spared an interrupt: with both sides awake neither has to wake the other. Each progress
+/// opens the window anew, so a device that keeps returning requests lets nobody sleep.
+///
+/// After a notification the device has to wake up first, which takes two of its threads: the window
+/// is kAfterNotification times as long. Where many windows in a row showed nothing, there are none
+/// but a rare one to try, until one of them shows something again: a slow disk costs no processor
+/// time. Decides only; one thread at a time.
+class SpinWindow {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr int kAfterNotification = 2;
+  static constexpr unsigned kVainMax = 16;  // windows in a row
+  static constexpr unsigned kTryEvery = 64;
+
+  /// `length` of a window without a notification; zero: none at all.
+  explicit SpinWindow(std::chrono::microseconds length) : length_(length) {}
+
+  /// A wait begins, or an interrupt woke it: the window opens.
+  void open(Clock::time_point now) { since_ = now; }
+  /// The window showed something.
+  void caught() { vain_ = 0; }
+  /// It closed, and nothing had come.
+  void in_vain() { vain_++; }
+
+  /// Whether to look again before going to sleep. `notified`: nothing came back since the last
+  /// notification.
+  [[nodiscard]] bool is_open(Clock::time_point now, bool notified) const {
+    if (vain_ >= kVainMax && vain_ % kTryEvery != 0) return false;
+    return now - since_ < length_ * (notified ? kAfterNotification : 1);
+  }
+
+ private:
+  std::chrono::microseconds length_;
+  Clock::time_point since_;
+  unsigned vain_ = 0;  // windows since the last that was not
+};
+
+}  // namespace airlock::driver
