@@ -15,13 +15,13 @@
 
 #include "cli/blk_commands.h"
 #include "cli/disk.h"
+#include "cli/piece_bytes.h"
 #include "cli/progress.h"
 
 namespace airlock::cli {
 
 namespace {
 
-constexpr std::uint64_t kBlock = std::uint64_t{1} << 20U;
 constexpr std::size_t kDepth = 8;
 
 struct Piece {
@@ -106,9 +106,9 @@ void report(const BlkCopyOptions& options, const char* what, std::uint64_t bytes
 std::expected<std::array<Piece, kDepth>, Failure> make_pieces(driver::Blk& blk) {
   std::array<Piece, kDepth> pieces;
   const std::uint64_t bytes =
-      std::min(kBlock, blk.device().pool().max_mapping_bytes() / (2 * kDepth) / 4096 * 4096);
+      piece_bytes(blk.device().pool().max_mapping_bytes() / (2 * kDepth), blk.info().block_bytes);
   for (Piece& piece : pieces) {
-    auto buffer = blk.allocate(std::max<std::uint64_t>(bytes, 4096));
+    auto buffer = blk.allocate(bytes);
     if (!buffer) return disk_failed("find room in the region", buffer.error());
     piece.buffer = std::move(*buffer);
   }
