@@ -78,6 +78,12 @@ class BadInput(ProcessTest):
             harness.airlock("blk", "verify", "--device", f"vfio-user:{device.socket}",
                             "--total", "8M", "--iodepth-max", "8")
 
+    def test_queue_of_a_size_that_no_ring_or_no_request_has(self):
+        for size, why in (("2", "in range"), ("65536", "in range"), ("100", "power of two")):
+            with self.subTest(size=size):
+                self.serve_refused("--backend", "memory:8M", "--queue-size", size, status=2,
+                                   says=why)
+
     def test_unknown_options_commands_and_values(self):
         for arguments in (("--bogus",), ("serve",), ("serve", "floppy"), ("frobnicate",), (),
                           ("serve", "blk"), ("blk", "bench"),

@@ -119,7 +119,7 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
       ->check(CLI::Range(1, 64))
       ->type_name("N");
   app.add_option("--queue-size", options.queue_size, "entries of a queue (256)")
-      ->check(CLI::Range(2, 32768))
+      ->check(CLI::Range(kQueueSizeMin, kQueueSizeMax))
       ->type_name("N");
   add_features(app, options.ring_features, "what the rings are offered with (all on)");
   add_duration(app, "--poll-max", options.poll_max,

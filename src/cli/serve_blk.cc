@@ -35,10 +35,9 @@ Outcome check(const ServeBlkOptions& options) {
                  fmt::format("try --region {}", format_size(std::bit_ceil(std::max<std::uint64_t>(
                                                     options.region, 1U << 20U)))));
   }
-  if (!std::has_single_bit(options.queue_size) || options.queue_size < 4) {
+  if (!std::has_single_bit(options.queue_size)) {
     return usage(fmt::format("--queue-size {}", options.queue_size),
-                 "a split ring has a power of two of entries, and a request takes 3",
-                 "try --queue-size 256");
+                 "a split ring has a power of two of entries", "try --queue-size 256");
   }
   return {};
 }

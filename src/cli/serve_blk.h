@@ -11,6 +11,11 @@
 
 namespace airlock::cli {
 
+// What a queue may have: a request takes three entries, and a split ring has a power of two of
+// them.
+inline constexpr std::uint16_t kQueueSizeMin = 4;
+inline constexpr std::uint16_t kQueueSizeMax = 32768;
+
 struct ServeBlkOptions {
   std::string socket;        // path to listen on; empty where socket_fd is given
   int socket_fd = -1;        // an inherited, listening socket

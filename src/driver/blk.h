@@ -35,7 +35,8 @@ class Blk {
     VirtioDevice::Options device{};             // device_type and features are filled in here
   };
 
-  /// Errors: those of VirtioDevice and parse_blk_config(); kBadQueueSize (fewer than 4 slots);
+  /// Errors: those of VirtioDevice and parse_blk_config(); kBadQueueSize (too few slots for one
+  /// request, which takes three);
   /// kMalformed (its limits allow not one block in a request).
   static Result<std::unique_ptr<Blk>> open(std::unique_ptr<PciTransport> transport,
                                            const Options& options);

@@ -198,6 +198,17 @@ TEST_F(BlkRingsTest, PackedRingsHaveASizeToo) {
   }
 }
 
+// VIRTIO 1.3, 2.8.10.1: a packed ring may have three slots, and one request fits; two are too few.
+TEST_F(BlkRingsTest, ARingHoldsOneRequestAtLeast) {
+  options_.queue_size = 3;
+  open_with(kPacked);
+  std::vector<std::byte> target(8192);
+  EXPECT_TRUE(blk().read(0, target));
+  blk_.reset();
+  options_.queue_size = 2;
+  EXPECT_EQ(try_open().error().code, Errc::kBadQueueSize);
+}
+
 // --- notification data. VIRTIO 1.3, 2.9, 4.1.5.2 ---
 
 class BlkNotifyTest : public BlkRingsTest {
