@@ -185,6 +185,17 @@ class Clients(ProcessTest):
             self.assertEqual([name for _, name in memory.values() if "airlock-region" in name], [])
 
 
+    def test_huge_pages_are_taken_from_who_is_trusted_with_them(self):
+        free = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+        if not free.exists() or int(free.read_text()) < 2:
+            self.skipTest("no huge pages of 2 MiB are free on this machine")
+        with self.device("--huge-pages", "--region", "2M", backend="memory:8M") as device:
+            self.refused("blk", "info", "--device", f"vfio-user:{device.socket}",
+                         says="vfio-user+huge-pages:PATH")
+            harness.airlock("blk", "verify", "--device", f"vfio-user+huge-pages:{device.socket}",
+                            "--total", "8M", "--iodepth-max", "8")
+
+
 class Lifecycle(ProcessTest):
     def test_sigterm_ends_it_with_0_and_removes_the_socket(self):
         with self.device() as device:

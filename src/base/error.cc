@@ -36,6 +36,8 @@ std::string reason(const Error& e) {
       return fmt::format("{} is not a power of two", e.address);
     case Errc::kUnsealed:
       return "the memory is not a memfd sealed against shrinking and growing";
+    case Errc::kHugePages:
+      return "the memory is of huge pages, which its owner can take away";
     case Errc::kWrongSize:
       return fmt::format("the size is {}, not what was announced", e.address);
     case Errc::kTooSmall:

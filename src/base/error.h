@@ -15,6 +15,7 @@ enum class Errc : std::uint16_t {
   kNotAligned,     // address: the value; detail: the alignment
   kNotPowerOfTwo,  // address: the value
   kUnsealed,       // a memfd that its owner could still shrink
+  kHugePages,      // a memfd of huge pages, which its owner could give back, and nobody get again
   kWrongSize,      // address: the size found
   kTooSmall,       // address: the size that would do
 

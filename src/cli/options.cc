@@ -103,7 +103,9 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
   options.region = std::uint64_t{64} << 20U;
   add_size(app, "--region", options.region,
            "the buffer on the device, all that it can touch: a power of two (64M)");
-  app.add_flag("--huge-pages", options.huge_pages, "back the region with huge pages");
+  app.add_flag("--huge-pages", options.huge_pages,
+               "back the region with huge pages; our own driver takes them from "
+               "vfio-user+huge-pages:PATH only");
   add_choice<pci::DmaPolicy>(app, "--dma", options.dma,
                              {{"require", pci::DmaPolicy::kRequire},
                               {"prefer", pci::DmaPolicy::kPrefer},

@@ -14,6 +14,7 @@ namespace airlock::driver {
 namespace {
 
 constexpr std::string_view kVfioUser = "vfio-user:";
+constexpr std::string_view kVfioUserHugePages = "vfio-user+huge-pages:";
 constexpr std::string_view kPci = "pci:";
 
 SysfsTransport::Options place_of(const std::string& name) {
@@ -51,6 +52,9 @@ std::string advice_on(const Error& error) {
         break;
     }
   }
+  if (error.code == Errc::kHugePages) {
+    return "serve it without --huge-pages, or trust it: --device vfio-user+huge-pages:PATH";
+  }
   if (error.code == Errc::kPeerClosed) {
     return "the device takes one client at a time: see whether another one has it";
   }
@@ -59,8 +63,12 @@ std::string advice_on(const Error& error) {
 
 Opened<OpenedDevice> open_by_name(const std::string& name) {
   OpenedDevice found;
-  if (name.starts_with(kVfioUser)) {
-    auto connected = VfioUserTransport::connect({.path = name.substr(kVfioUser.size())});
+  const bool huge = name.starts_with(kVfioUserHugePages);
+  if (huge || name.starts_with(kVfioUser)) {
+    VfioUserTransport::Options where;
+    where.path = name.substr((huge ? kVfioUserHugePages : kVfioUser).size());
+    where.pages = huge ? shm::PageKind::kHuge : shm::PageKind::kNormal;
+    auto connected = VfioUserTransport::connect(where);
     if (!connected) {
       return std::unexpected(explain(fmt::format("connect to {}", name), name, connected.error()));
     }

@@ -33,7 +33,8 @@ struct OpenedDisk {
   std::int64_t server_pid = 0;  // as OpenedDevice has it
 };
 
-/// Reaches what `name` names: vfio-user:PATH, or pci:ADDRESS of this machine.
+/// Reaches what `name` names: vfio-user:PATH, or pci:ADDRESS of this machine; or
+/// vfio-user+huge-pages:PATH, whose server is trusted not to take huge pages away.
 Opened<OpenedDevice> open_by_name(const std::string& name);
 /// The same, and uses it as a disk.
 Opened<OpenedDisk> open_disk_by_name(const std::string& name, const Blk::Options& options);

@@ -52,7 +52,8 @@ class PciTransport : public pci::ConfigReader {
   virtual Result<void> post(const Register& to, std::uint64_t value) = 0;
 
   /// Maps memory of a BAR, page aligned, as ordinary memory that the device shares. Errors:
-  /// kNoRegion (can't be mapped), kUnsealed (its owner could take it away while we use it),
+  /// kNoRegion (can't be mapped), kUnsealed and kHugePages (its owner could take it away while we
+  /// use it),
   /// kOutOfRange.
   virtual Result<MappedRegion> map(const pci::BarRange& range) = 0;
 

@@ -8,7 +8,6 @@
 #include "base/checked.h"
 #include "base/le.h"
 #include "core/range.h"
-#include "shm/sealed_memfd.h"
 #include "spec/vfio_user.h"
 
 namespace airlock::driver {
@@ -28,11 +27,13 @@ constexpr std::uint16_t bar_register(std::uint32_t index) {
 }  // namespace
 
 Result<std::unique_ptr<VfioUserTransport>> VfioUserTransport::connect(const Options& options) {
-  return adopt(TRY(vfio_user::Client::connect(options.path, {.timeout = options.timeout})));
+  return adopt(TRY(vfio_user::Client::connect(options.path, {.timeout = options.timeout})),
+               options.pages);
 }
 
-Result<std::unique_ptr<VfioUserTransport>> VfioUserTransport::adopt(vfio_user::Client client) {
-  std::unique_ptr<VfioUserTransport> transport(new VfioUserTransport(std::move(client)));
+Result<std::unique_ptr<VfioUserTransport>> VfioUserTransport::adopt(vfio_user::Client client,
+                                                                    shm::PageKind pages) {
+  std::unique_ptr<VfioUserTransport> transport(new VfioUserTransport(std::move(client), pages));
   const auto info = TRY(transport->client_.device_info());
   if ((info.flags & spec::VFIO_DEVICE_FLAGS_PCI) == 0 ||
       info.num_regions <= spec::VFIO_PCI_CONFIG_REGION_INDEX) {
@@ -152,7 +153,7 @@ Result<MappedRegion> VfioUserTransport::map(const pci::BarRange& range) {
   // The file is the region and nothing else, and nobody can shrink it under us.
   const auto file_size = checked_add(region.file_offset, region.size);
   if (!file_size) return fail({.code = Errc::kOutOfRange, .address = region.file_offset});
-  const auto memfd = TRY(shm::SealedMemfd::adopt(std::move(region.fd), *file_size));
+  const auto memfd = TRY(shm::SealedMemfd::adopt(std::move(region.fd), *file_size, pages_));
   MappedRegion mapped;
   mapped.mapping = TRY(shm::Mapping::map(
       memfd.fd(), {.offset = region.file_offset + range.offset, .length = range.length}));

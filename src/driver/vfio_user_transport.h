@@ -10,6 +10,7 @@
 #include "base/event_fd.h"
 #include "driver/bar_layout.h"
 #include "driver/transport.h"
+#include "shm/sealed_memfd.h"
 #include "vfio_user/client.h"
 
 namespace airlock::driver {
@@ -22,13 +23,16 @@ class VfioUserTransport final : public PciTransport {
   struct Options {
     std::string path;
     std::chrono::milliseconds timeout{5000};  // for connecting, and for each answer
+    /// kHuge: a region of huge pages is accepted, from a server trusted not to take them away.
+    shm::PageKind pages = shm::PageKind::kNormal;
   };
 
   /// Connects, places the BARs, and enables memory and bus mastering. Errors: those of Client and
   /// place_bars(); kNotVirtio (not a PCI device); kMalformed (a BAR does not stay where it is put).
   static Result<std::unique_ptr<VfioUserTransport>> connect(const Options& options);
   /// The same over a connected client.
-  static Result<std::unique_ptr<VfioUserTransport>> adopt(vfio_user::Client client);
+  static Result<std::unique_ptr<VfioUserTransport>> adopt(
+      vfio_user::Client client, shm::PageKind pages = shm::PageKind::kNormal);
 
   Result<void> read_config(std::uint16_t offset, std::span<std::byte> target) override;
   Result<void> write_config(std::uint16_t offset, std::span<const std::byte> source) override;
@@ -52,7 +56,8 @@ class VfioUserTransport final : public PciTransport {
   }
 
  private:
-  explicit VfioUserTransport(vfio_user::Client client) : client_(std::move(client)) {}
+  VfioUserTransport(vfio_user::Client client, shm::PageKind pages)
+      : client_(std::move(client)), pages_(pages) {}
   Result<void> find_bars();
   Result<void> program_bars();
   Result<void> put_bar(std::uint16_t at, std::uint32_t value, std::uint32_t mask);
@@ -63,6 +68,7 @@ class VfioUserTransport final : public PciTransport {
 
   mutable std::mutex lock_;  // for client_
   vfio_user::Client client_;
+  shm::PageKind pages_;
   Bars bars_;
   BarAddresses addresses_{};
   pci::BarSizes bar_sizes_{};

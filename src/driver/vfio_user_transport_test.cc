@@ -90,13 +90,25 @@ class VfioUserTransportTest : public ::testing::Test {
   VfioUserTransportTest() { set_log_level(LogLevel::kError); }
   ~VfioUserTransportTest() override { stop(); }
 
-  Result<std::unique_ptr<VfioUserTransport>> connect() {
+  Result<std::unique_ptr<VfioUserTransport>> connect(shm::PageKind pages = shm::PageKind::kNormal) {
     std::array<int, 2> ends{};
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
     server_ = MUST(vfio_user::Server::listen(context_, handler_, {.socket = Fd(ends[0])}));
     thread_ = std::jthread([this] { context_.run(); });
     auto client = MUST(vfio_user::Client::adopt(Fd(ends[1]), {}));
-    return VfioUserTransport::adopt(std::move(client));
+    return VfioUserTransport::adopt(std::move(client), pages);
+  }
+  // Whether there are any. None is ever taken from the system's pool.
+  bool offer_huge_pages() {
+    auto memfd = shm::SealedMemfd::create({.size = 1 << 30, .pages = shm::PageKind::kHuge});
+    if (!memfd) return false;
+    huge_ = std::move(*memfd);
+    handler_.region_lie = {
+        .size = 1 << 20,
+        .readable = true,
+        .writable = true,
+        .mapping = {{.fd = huge_.fd().get(), .area = {.offset = 0, .size = 1 << 20}}}};
+    return true;
   }
   void stop() {
     if (!thread_.joinable()) return;
@@ -105,6 +117,7 @@ class VfioUserTransportTest : public ::testing::Test {
     thread_.join();
   }
 
+  shm::SealedMemfd huge_;
   DiskHandler handler_;
   asio::io_context context_;
   asio::executor_work_guard<asio::io_context::executor_type> work_ =
@@ -174,6 +187,18 @@ TEST_F(VfioUserTransportTest, RefusesARegionThatItsServerCouldTakeAway) {
                          .writable = true,
                          .mapping = {{.fd = plain.get(), .area = {.offset = 0, .size = 1 << 20}}}};
   EXPECT_EQ(Blk::open(MUST(connect()), {}).error().code, Errc::kUnsealed);
+}
+
+// Unless its user wants it: a device of ours has them too (serve blk --huge-pages).
+TEST_F(VfioUserTransportTest, RefusesARegionOfHugePages) {
+  if (!offer_huge_pages()) GTEST_SKIP() << "this kernel has no huge pages";
+  EXPECT_EQ(Blk::open(MUST(connect()), {}).error().code, Errc::kHugePages);
+}
+
+TEST_F(VfioUserTransportTest, TakesARegionOfHugePagesWhereItIsWanted) {
+  if (!offer_huge_pages()) GTEST_SKIP() << "this kernel has no huge pages";
+  // That far it is good; the file is larger than the region.
+  EXPECT_EQ(Blk::open(MUST(connect(shm::PageKind::kHuge)), {}).error().code, Errc::kWrongSize);
 }
 
 TEST_F(VfioUserTransportTest, RefusesARegionInAFileOfAnotherSize) {

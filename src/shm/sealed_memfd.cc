@@ -2,8 +2,10 @@
 #include "shm/sealed_memfd.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace airlock::shm {
@@ -29,9 +31,13 @@ Result<SealedMemfd> SealedMemfd::create(const Options& options) {
   return SealedMemfd(std::move(fd), options.size);
 }
 
-Result<SealedMemfd> SealedMemfd::adopt(Fd fd, std::uint64_t size) {
+Result<SealedMemfd> SealedMemfd::adopt(Fd fd, std::uint64_t size, PageKind pages) {
   const int seals = fcntl(fd.get(), F_GET_SEALS);
   if (seals < 0 || (seals & kSeals) != kSeals) return fail(Errc::kUnsealed);
+  struct statfs system = {};
+  if (fstatfs(fd.get(), &system) < 0) return fail(system_error());
+  const bool huge = system.f_type == HUGETLBFS_MAGIC;
+  if (huge && pages != PageKind::kHuge) return fail(Errc::kHugePages);
   struct stat status = {};
   if (fstat(fd.get(), &status) < 0) return fail(system_error());
   const auto found = static_cast<std::uint64_t>(status.st_size);

@@ -26,8 +26,12 @@ class SealedMemfd {
   static Result<SealedMemfd> create(const Options& options);
 
   /// Takes over a peer's memfd of which exactly `size` bytes were announced.
-  /// Errors: kUnsealed, kWrongSize, kSystem.
-  static Result<SealedMemfd> adopt(Fd fd, std::uint64_t size);
+  ///
+  /// Seals don't keep a peer from punching holes. Normal pages come back, zeroed, when they are
+  /// touched next; huge ones come from a pool that may be exhausted by then, and who touches them
+  /// dies (SIGBUS). They are for peers that are trusted with that: `pages` is what is accepted.
+  /// Errors: kUnsealed, kHugePages, kWrongSize, kSystem.
+  static Result<SealedMemfd> adopt(Fd fd, std::uint64_t size, PageKind pages = PageKind::kNormal);
 
   SealedMemfd() = default;
   [[nodiscard]] const Fd& fd() const { return fd_; }

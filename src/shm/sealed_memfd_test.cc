@@ -42,6 +42,20 @@ TEST(SealedMemfd, RefusesWhatItsOwnerCouldTruncate) {
       Errc::kUnsealed);
 }
 
+// Its owner could give the pages back, and nobody would get them again.
+TEST(SealedMemfd, TakesHugePagesOnlyWhereTheyAreWanted) {
+  constexpr std::uint64_t kSize = std::uint64_t{1} << 30;  // whole pages, however huge
+  const auto memfd = SealedMemfd::create({.size = kSize, .pages = PageKind::kHuge});
+  if (!memfd) GTEST_SKIP() << "this kernel has no huge pages: " << describe(memfd.error());
+  const auto adopt = [&](PageKind pages) {
+    return SealedMemfd::adopt(MUST(memfd->fd().duplicate()), kSize, pages);
+  };
+  EXPECT_EQ(adopt(PageKind::kNormal).error().code, Errc::kHugePages);
+  EXPECT_TRUE(adopt(PageKind::kHuge).has_value());
+  const SealedMemfd normal = MUST(SealedMemfd::create({.size = 4096}));
+  EXPECT_TRUE(SealedMemfd::adopt(MUST(normal.fd().duplicate()), 4096, PageKind::kHuge).has_value());
+}
+
 // DMB-D3: what one side writes the other reads, with no cache in between to be told.
 TEST(SealedMemfd, DiscardedMemoryIsZeroForAll) {
   const SealedMemfd memfd = MUST(SealedMemfd::create({.size = 4096}));
