@@ -34,8 +34,8 @@ TEST_F(PollPaceTest, LooksWithoutAPauseAtFirst) {
 
 TEST_F(PollPaceTest, PausesGrowWithTheTimeWaited) {
   EXPECT_EQ(pause_after(50us), PollPace::kShortest);
-  EXPECT_EQ(pause_after(800us), 100us);
-  EXPECT_EQ(pause_after(8ms), 1ms);
+  EXPECT_EQ(pause_after(800us), 200us);
+  EXPECT_EQ(pause_after(8ms), 2ms);
   EXPECT_EQ(pause_after(1s), PollPace::kLongest);
 }
 
@@ -47,9 +47,11 @@ TEST_F(PollPaceTest, AMinuteIsWaitedForInFewLooks) {
 }
 
 TEST_F(PollPaceTest, LeavesTheQuickLooksOutWhereWaitsAreLong) {
-  for (int i = 0; i < 32; i++)
+  for (int i = 0; i < 64; i++)
     wait(10ms);
-  EXPECT_EQ(pause_after(0us), PollPace::kShortest);
+  EXPECT_NEAR(static_cast<double>(pause_after(0us).count()), 2500, 10);
+  EXPECT_NEAR(static_cast<double>(pause_after(1ms).count()), 1500, 10);
+  EXPECT_EQ(pause_after(8ms), 2ms);
   for (int i = 0; i < 64; i++)
     wait(10us);
   EXPECT_EQ(pause_after(0us), 0us);
