@@ -18,19 +18,6 @@ MIB = 1 << 20
 PLUGIN = harness.AIRLOCK.parent / "nbdkit-airlock-plugin.so"
 
 
-def environment():
-    """nbdkit is not built with sanitizers, so the plugin's have to be there before it starts."""
-    runtimes = {"thread": "libtsan.so"}
-    sanitizers = os.environ.get("AIRLOCK_SANITIZE", "")
-    if not sanitizers:
-        return None
-    runtime = runtimes.get(sanitizers, "libasan.so")
-    path = harness.run("gcc", f"-print-file-name={runtime}").strip()
-    # What nbdkit itself never frees is no finding of ours.
-    options = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-    return {**os.environ, "LD_PRELOAD": path, "ASAN_OPTIONS": options}
-
-
 class Attached:
     """One `airlock attach`, with a socket to connect to. Use as a context manager."""
 
@@ -40,7 +27,7 @@ class Attached:
         self._clients = []
         self.process = subprocess.Popen(
             [str(harness.AIRLOCK), "attach", "--device", f"vfio-user:{device.socket}",
-             "--export", f"nbd:unix:{self.path}", *arguments], env=environment(),
+             "--export", f"nbd:unix:{self.path}", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self):
@@ -264,13 +251,13 @@ class Attach(AttachTest):
         with self.device() as device:
             done = harness.run(
                 "nbdkit", "--exit-with-parent", "-U", "-", PLUGIN, f"vfio-user:{device.socket}",
-                "--run", 'nbdinfo --size "$uri"', env=environment())
+                "--run", 'nbdinfo --size "$uri"')
             self.assertEqual(done, f"{8 * MIB}\n")
         for settings, says in (((), "device= is missing"), (("device=floppy:a",), "neither"),
                                (("colour=red",), "ring-features="),
                                (("device=floppy:a", "ring-features=x"), "ring-features")):
             with self.subTest(settings), self.assertRaisesRegex(RuntimeError, says):
-                harness.run("nbdkit", "-f", "-U", "-", PLUGIN, *settings, env=environment())
+                harness.run("nbdkit", "-f", "-U", "-", PLUGIN, *settings)
 
 
 class BadInput(AttachTest):
@@ -294,20 +281,16 @@ class BadInput(AttachTest):
         self.assertIn("example:", harness.airlock("attach", "--help").stdout)
 
     def test_no_device_there(self):
-        environ = environment()
-        self.attach_refused(says="start the device", env=environ)
+        self.attach_refused(says="start the device")
         to = ("--export", f"nbd:unix:{self.directory}/disk.nbd")
-        self.refused("attach", "--device", "pci:ffff:ff:1f.7", *to, says="lspci", env=environ)
-        self.refused("attach", "--device", "pci:5", *to, status=2, says="no PCI address",
-                     env=environ)
-        self.refused("attach", "--device", "floppy:a", *to, status=2, says="vfio-user:PATH",
-                     env=environ)
+        self.refused("attach", "--device", "pci:ffff:ff:1f.7", *to, says="lspci")
+        self.refused("attach", "--device", "pci:5", *to, status=2, says="no PCI address")
+        self.refused("attach", "--device", "floppy:a", *to, status=2, says="vfio-user:PATH")
 
     def test_device_that_another_client_has(self):
         with self.device() as device, self.attach(device):
             self.refused("attach", "--device", f"vfio-user:{device.socket}", "--export",
-                         f"nbd:unix:{self.directory}/second.nbd", says="one client at a time",
-                         env=environment())
+                         f"nbd:unix:{self.directory}/second.nbd", says="one client at a time")
 
     def test_nbdkit_and_plugin_that_are_missing(self):
         self.attach_refused(says="apt-get install nbdkit",
