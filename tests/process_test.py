@@ -181,9 +181,9 @@ class Clients(ProcessTest):
             harness.airlock("blk", "write", "--device", f"vfio-user:{device.socket}", "--input",
                             marker)
             device.wait_for_line("client left")
+            device.settle()  # the line comes first
             memory = harness.audit.shared_files(device.pid)
             self.assertEqual([name for _, name in memory.values() if "airlock-region" in name], [])
-
 
     def test_huge_pages_are_taken_from_who_is_trusted_with_them(self):
         free = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")

@@ -311,14 +311,14 @@ std::uint32_t HostileRing::answer_and_rewrite_tables(
 }
 
 void HostileRing::rewrite_driver_area() {
-  constexpr std::uint16_t kGarbage = 0xa5a5;
+  constexpr std::uint16_t kGarbledEntry = 0xa5a5;
   const ring::Format format = place_.features.format;
   const shm::SharedBytes all =
       area(place_.areas.driver, ring::Layout(place_.size, format).driver());
-  for (std::uint64_t at = 0; at < all.size(); at += sizeof kGarbage) {
+  for (std::uint64_t at = 0; at < all.size(); at += sizeof kGarbledEntry) {
     const bool is_index =
         format == ring::Format::kSplit && at == offsetof(spec::VirtqAvailHeader, idx);
-    if (!is_index) all.store_relaxed<Le16>(at, Le16(kGarbage));
+    if (!is_index) all.store_relaxed<Le16>(at, Le16(kGarbledEntry));
   }
 }
 

@@ -53,16 +53,15 @@ void Connection::abandon() {
 
 void Connection::close(const Error& why) {
   if (closed_) return;
-  // Both calls may release the last reference elsewhere.
-  const auto self = shared_from_this();
-  abandon();
-  // Behind it: who reads that the client left finds nothing of it any more.
   const bool left = why.code == Errc::kPeerClosed;
   const LogLevel level = left ? LogLevel::kInfo : LogLevel::kWarning;
   if (log_enabled(level) && log_limit_->allow()) {
     log(level, "vfio-user: {}",
         left ? "the client left" : fmt::format("client dropped: {}", describe(why)));
   }
+  // Both may release the last reference elsewhere.
+  const auto self = shared_from_this();
+  abandon();
   events_.closed();
 }
 
