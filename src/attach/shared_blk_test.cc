@@ -40,6 +40,7 @@ class SharedBlkTest : public testing::BlkFixture {
   }
   void expect_each_gets_its_own();
 
+  std::atomic<bool> gone_{false};  // read until the disk has been closed
   std::unique_ptr<SharedBlk> shared_;
 };
 
@@ -145,16 +146,15 @@ TEST_F(SharedBlkTest, NobodyWaitsForASilentDeviceForEver) {
 // A device whose registers read as if nobody were there is gone, long before the timeout.
 TEST_F(SharedBlkTest, NoticesThatTheDeviceIsGone) {
   options_.timeout = 1h;
-  std::atomic<bool> gone{false};
-  lies_.on_read = [&](const driver::Register& from, std::uint64_t& value) {
-    if (gone && from.width == driver::Width::k1) value = 0xff;
+  lies_.on_read = [this](const driver::Register& from, std::uint64_t& value) {
+    if (gone_ && from.width == driver::Width::k1) value = 0xff;
   };
   share();
-  gone = true;
+  gone_ = true;
   std::vector<std::byte> bytes(512);
   const auto read = shared_->run(0, {.op = BlkOp::kRead, .target = bytes});
   EXPECT_EQ(read.error().code, Errc::kPeerClosed);
-  gone = false;
+  gone_ = false;
 }
 
 }  // namespace
