@@ -203,7 +203,8 @@ echo "@@RESULT pool at rest $before slots each time@@"
     # The override goes with the module: the stock driver may have the device in between, and the
     # module takes it back from there.
     def test_unload_and_load_under_load(self):
-        self.take_away("rmmod virtio_pci_airlock", "insmod /lab/modules/virtio_pci_airlock.ko")
+        self.take_away("rmmod virtio_pci_airlock",
+                       "insmod /lab/modules/virtio_pci_airlock.ko packed=1")
 
 
 class Failure(LifecycleTest):

@@ -51,7 +51,7 @@ bool is_program(const fs::path& path) {
 
 /// nbdkit, as a shell would find it.
 std::expected<std::string, Failure> find_nbdkit() {
-  const char* path = std::getenv("PATH");
+  const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody sets it
   for (std::string_view rest = path == nullptr ? "" : path; !rest.empty();) {
     const std::size_t end = rest.find(':');
     const fs::path program = fs::path(rest.substr(0, end)) / "nbdkit";
@@ -107,6 +107,7 @@ Result<Fd> catch_signals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet
   if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return fail(system_error());
   return own_fd(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
 }

@@ -43,11 +43,13 @@ bool place(int fd, int to) {
   sigset_t none;
   sigemptyset(&none);
   const std::string own_pid = std::to_string(getpid());
+  // NOLINTBEGIN(concurrency-mt-unsafe): the child has one thread
   if (place(options.listener, kFirstListener) && place(report, kReport) &&
       setenv("LISTEN_FDS", "1", 1) == 0 && setenv("LISTEN_PID", own_pid.c_str(), 1) == 0 &&
       sigprocmask(SIG_SETMASK, &none, nullptr) == 0) {
     execv(words[0], words.data());
   }
+  // NOLINTEND(concurrency-mt-unsafe)
   _exit(kNoProgram);
 }
 
@@ -65,6 +67,7 @@ Result<NbdkitProcess> NbdkitProcess::start(const Options& options) {
   const Fd report = TRY(own_fd(fcntl(theirs.get(), F_DUPFD_CLOEXEC, kReport + 1)));
   std::vector<std::string> texts = command_line(options);
   std::vector<char*> words;
+  words.reserve(texts.size() + 1);
   for (std::string& text : texts)
     words.push_back(text.data());
   words.push_back(nullptr);

@@ -404,10 +404,11 @@ bool BlkQueue::reap() {
   for (bool any = false;; any = true) {
     const auto polled = queue_->ring().poll();
     if (!polled) stop(device_.fail_device(polled.error()).error());
-    if (!polled || !*polled) return any;
+    if (!polled) return any;
+    const std::optional<ring::Completion>& returned = *polled;
+    if (!returned) return any;
     notified_ = false;
-    const ring::Completion& returned = **polled;
-    finish_part(static_cast<std::uint32_t>(returned.cookie), returned.written_bytes);
+    finish_part(static_cast<std::uint32_t>(returned->cookie), returned->written_bytes);
   }
 }
 

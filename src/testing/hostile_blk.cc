@@ -157,6 +157,7 @@ constexpr const char* kUsage = R"(A virtio disk that lies to its driver, behind 
 
 // False: there is something that it does not know.
 bool parse(int argc, char** argv, Settings& settings) {
+  // NOLINTBEGIN(modernize-use-designated-initializers): as everybody writes them
   const option options[] = {{"socket", required_argument, nullptr, 's'},
                             {"control", required_argument, nullptr, 'c'},
                             {"ask", required_argument, nullptr, 'a'},
@@ -166,6 +167,8 @@ bool parse(int argc, char** argv, Settings& settings) {
                             {"plain", no_argument, nullptr, 'n'},
                             {"offsets", no_argument, nullptr, 'o'},
                             {}};
+  // NOLINTEND(modernize-use-designated-initializers)
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread yet
   for (int found = 0; (found = getopt_long(argc, argv, "", options, nullptr)) != -1;) {
     if (found == 's') settings.socket = optarg;
     if (found == 'c') settings.control = optarg;

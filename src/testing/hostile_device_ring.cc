@@ -323,7 +323,7 @@ void HostileRing::rewrite_driver_area() {
 }
 
 // Of a split ring the first word and the last; of a packed one these are all.
-void HostileRing::rewrite_device_events() {
+void HostileRing::rewrite_device_events() const {
   const shm::SharedBytes all = areas().back();
   all.store_relaxed<Le16>(0, Le16(0xbeef));
   all.store_relaxed<Le16>(all.size() - sizeof(Le16), Le16(0xdead));

@@ -81,7 +81,7 @@ class HostileRing {
   void rewrite_driver_area();
   /// Says at random when the driver is to notify: flags and event index, or the device's event
   /// suppression structure.
-  void rewrite_device_events();
+  void rewrite_device_events() const;
   /// The memory of the ring's three areas.
   [[nodiscard]] std::vector<shm::SharedBytes> areas() const;
 
