@@ -10,19 +10,13 @@
 
 #include <fmt/core.h>
 
+#include "base/relax.h"
+
 namespace airlock::device {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 
+#include "base/relax.h"
 #include "core/range.h"
 #include "driver/wait.h"
 #include "spec/virtio_blk.h"

@@ -44,14 +44,6 @@ void pause_for(std::chrono::microseconds time) {
   }
 }
 
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 bool wait_readable(std::span<const int> fds, const Deadline& deadline) {
   Entries entries = entries_of(fds);
   for (;;) {

@@ -15,9 +15,6 @@ void pause_between_polls(unsigned round);
 /// The same for as long as a PollPace says; zero is a yield.
 void pause_for(std::chrono::microseconds time);
 
-/// Tells the processor that this thread looks at the same memory over and over.
-void relax();
-
 /// Waits until one of the fds (-1 is none) is readable: true; or the deadline passed: false.
 bool wait_readable(std::span<const int> fds, const Deadline& deadline);
 
