@@ -46,10 +46,8 @@ Result<void> SharedBlk::run(std::size_t lane_index, const BlkRequest& request) {
     lane.led = false;
     if (!lane.calls.empty()) lane.calls.begin()->second->turn.notify_one();
   }
-  if (!call.error) return {};
-  // One queue's end is that of the disk, also where its device could not even be asked.
-  if (lane.queue.broken()) (void)blk_->device().fail_device(*lane.queue.broken());
-  return fail(*call.error);
+  if (call.error) return fail(*call.error);
+  return {};
 }
 
 // Looks after the lane until the caller's own request is done.

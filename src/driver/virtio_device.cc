@@ -270,7 +270,9 @@ Result<void> VirtioDevice::start() {
 
 Result<void> VirtioDevice::check() {
   if (const auto why = broken()) return fail(*why);
-  const std::uint8_t status = TRY(common_.status());
+  const auto read = common_.status();
+  if (!read) return fail_device(read.error());
+  const std::uint8_t status = *read;
   if (status == kGone) return fail_device({.code = Errc::kPeerClosed});
   if ((status & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0) {
     return fail_device({.code = Errc::kNeedsReset});

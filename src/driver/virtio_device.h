@@ -130,7 +130,8 @@ class VirtioDevice {
   Result<void> start();
 
   /// Whether the device still works: reads the status. Errors: kNeedsReset, kPeerClosed (gone),
-  /// kWrongState (it lost DRIVER_OK by itself), the first error of a broken device.
+  /// kWrongState (it lost DRIVER_OK by itself), those of the transport, the first error of a broken
+  /// device. Each breaks it.
   Result<void> check();
 
   /// Sets FAILED, best effort, and remembers why, the first time. Returns the error for handing on.

@@ -388,6 +388,17 @@ TEST_F(VirtioDeviceTest, ReadsNoMoreConfigurationThanThereIs) {
       std::all_of(image.begin() + 60, image.end(), [](std::byte b) { return b == std::byte{0}; }));
 }
 
+// A device that can't even be asked is of no use to anybody, and not to one queue alone.
+TEST_F(VirtioDeviceTest, ADeviceThatCannotBeAskedIsBroken) {
+  auto device = MUST(open());
+  EXPECT_TRUE(device->start());
+  lies_.read_error = Error{.code = Errc::kTimeout};
+  EXPECT_EQ(device->check().error().code, Errc::kTimeout);
+  EXPECT_EQ(device->broken()->code, Errc::kTimeout);
+  lies_.read_error.reset();
+  EXPECT_EQ(device->check().error().code, Errc::kTimeout);
+}
+
 // HD-24: NEEDS_RESET may appear at any time, and so may the end of the device.
 TEST_F(VirtioDeviceTest, NoticesADeviceInNeedAndOneThatIsGone) {
   auto device = MUST(open());

@@ -43,6 +43,7 @@ Result<void> FakeTransport::write_config(std::uint16_t offset, std::span<const s
 }
 
 Result<std::uint64_t> FakeTransport::read(const driver::Register& from) {
+  if (lies_.read_error) return fail(*lies_.read_error);
   Le64 wire;
   const auto bytes = std::as_writable_bytes(std::span(&wire, 1));
   TRY(device_.read(from.bar, from.offset, bytes.first(static_cast<std::size_t>(from.width))));

@@ -23,6 +23,8 @@ struct Lies {
   std::function<bool(const driver::Register&, std::uint64_t)> on_write;
   /// Changes what configuration space reads as.
   std::function<void(std::uint16_t offset, std::span<std::byte>)> on_config_read;
+  /// What reading a register fails with, if it does.
+  std::optional<Error> read_error;
   /// What the region's mapping fails with, if it does.
   std::optional<Error> map_error;
 };
