@@ -124,7 +124,7 @@ module_param(packed, bool, 0444);
 MODULE_PARM_DESC(packed, "Accept packed rings: less is checked, a full pool is an I/O error");
 
 /*
- * The bits of the rings, among those that virtio_ring knows. Dropped: what is not implemented here,
+ * The bits of the rings, among those that virtio_ring knows. Dropped: SR_IOV and NOTIFICATION_DATA,
  * and IN_ORDER, because virtio_ring takes a batch for complete without asking whether the id that
  * ends it is in flight (HD-32). Over a shadow EVENT_IDX would only add races (airlock_shadow.c).
  *

@@ -124,10 +124,7 @@ class Attach(AttachTest):
             self.assertEqual(status, 0, said)
 
     def test_a_disk_that_fails_is_an_error_of_that_request(self):
-        small = self.directory / "small"
-        small.mkdir()
-        harness.run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small)
-        self.addCleanup(harness.run, "umount", small)
+        small = harness.small_file_system(self, "1m")
         self.image = small / "disk.img"
         with open(self.image, "wb") as file:
             file.truncate(8 * MIB)

@@ -141,6 +141,15 @@ def run(*command, **options):
     return done.stdout
 
 
+def small_file_system(test, size):
+    """A folder that holds no more than `size`, such as 8m, until the test is over."""
+    folder = test.directory / "small"
+    folder.mkdir()
+    run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    test.addCleanup(run, "umount", folder)
+    return folder
+
+
 def sha256(path):
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -360,10 +360,7 @@ class Disks(ProcessTest):
                 self.assertGreater(bench["requests"], 0)
 
     def test_disk_full_is_an_error_and_the_device_goes_on(self):
-        small = self.directory / "small"
-        small.mkdir()
-        harness.run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small)
-        self.addCleanup(harness.run, "umount", small)
+        small = harness.small_file_system(self, "1m")
         image = small / "disk.img"
         with open(image, "wb") as file:
             file.truncate(8 << 20)

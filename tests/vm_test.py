@@ -250,10 +250,7 @@ grep unbind /tmp/err
 
     # A disk that fails reaches the guest as an I/O error; the device goes on.
     def test_full_disk_is_an_io_error_in_the_guest_and_the_device_goes_on(self):
-        small = self.directory / "small"
-        small.mkdir()
-        harness.run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small)
-        self.addCleanup(harness.run, "umount", small)
+        small = harness.small_file_system(self, "8m")
         self.image = small / "disk.img"
         with open(self.image, "wb") as file:
             file.truncate(DISK_BYTES)
