@@ -3,8 +3,12 @@
 #include "core/chain.h"
 #include "core/descriptor.h"
 #include "core/event.h"
+#include "core/guard.h"
+#include "core/guard_memory.h"
+#include "core/guard_message.h"
 #include "core/packed.h"
 #include "core/range.h"
+#include "core/snoop.h"
 #include "core/used.h"
 #include "core/verdict.h"
 

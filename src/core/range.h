@@ -26,6 +26,11 @@ static inline bool airlock_range_inside(uint64_t address, uint64_t length, uint6
   return address >= base && airlock_range_within(address - base, length, size);
 }
 
+/* True iff [address, address + length) is not empty, and its last byte has an address. */
+static inline bool airlock_is_range(uint64_t address, uint64_t length) {
+  return length != 0 && length - 1 <= ~address;
+}
+
 /* True iff a and b, each [offset, offset + length), share a byte. Neither may wrap. */
 static inline bool airlock_ranges_overlap(uint64_t a, uint64_t a_length, uint64_t b,
                                           uint64_t b_length) {
