@@ -4,8 +4,8 @@
 # that may depend only on folders of a lower floor; tests, fuzz targets and micro-benchmarks stand
 # beside the code and are declared with it.
 
-set(AIRLOCK_FLOORS base core spec shm window ring pool pci vfio_user vhost_user driver backend
-                   device guard attach cli testing)
+set(AIRLOCK_FLOORS base sandbox core spec shm window ring pool pci vfio_user vhost_user driver
+                   backend device guard attach cli testing)
 
 option(AIRLOCK_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 option(AIRLOCK_BENCH "Build the micro-benchmarks" OFF)
