@@ -16,8 +16,12 @@ class Qmp:
         self._socket = _connect(str(path))
         self._file = self._socket.makefile("rw", encoding="utf-8")
         self._events = []
-        self._read()  # the greeting
-        self.command("qmp_capabilities")
+        try:
+            self._read()  # the greeting
+            self.command("qmp_capabilities")
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self

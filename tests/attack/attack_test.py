@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The attack suite: every attack of attacks.py on a real QEMU, directly and through the guard.
+
+    python3 -B tests/attack/attack_test.py                     everything
+    python3 -B tests/attack/attack_test.py Direct.test_memory  one channel
+    python3 -B tests/attack/attack_test.py --table FILE        writes the table of docs/SECURITY.md
+
+Directly each attack has to succeed where the table says so, or it would show nothing about the
+guard. Through the guard each has to fail, the VM has to run on, and the audit has to name it."""
+
+import contextlib
+import json
+import pathlib
+import re
+import secrets
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness  # noqa: E402  (of the folder above)
+from attacker import HOSTILE, Attacker, Guard  # noqa: E402
+from attacks import ALL, ATTACKS, CHANNELS  # noqa: E402
+from attempts import PAGE  # noqa: E402
+from victim import Victim  # noqa: E402
+
+MARK = "AIRLOCK-SECRET-"
+RESPONSIVE_MS = 100  # the VM's control channel, whatever its device does
+RESULTS = {}  # (name, memory, guarded) -> Result, and the audit's words
+
+
+class Run:
+    """One VM with one hostile device, guarded or not. Use as a context manager."""
+
+    def __init__(self, memory, options=(), first=(), guarded=False):
+        self.memory, self.options, self.first, self.guarded = memory, options, first, guarded
+        self.mark = MARK
+        self.secret = MARK + secrets.token_hex(8)
+        self.worst_ms = 0
+        self._stack = contextlib.ExitStack()
+        self._targets = 0
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            directory = pathlib.Path(stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="airlock-attack-")))
+            self.attacker = stack.enter_context(Attacker(directory, *self.options))
+            for order in self.first:
+                self.attacker.order(*order.format(directory=directory).split())
+            device = self.attacker.socket
+            self.guard = None
+            if self.guarded:
+                self.guard = stack.enter_context(Guard(directory, "--connect", device))
+                device = self.guard.socket
+            self.victim = stack.enter_context(Victim(directory, device, self.memory))
+            if self.victim.started:
+                self.victim.write(self.victim.secret_at, self.secret.encode())
+                self.victim.enable()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def next_target(self):
+        """The address of a page that nobody has touched."""
+        self._targets += 1
+        return self.victim.target_at + self._targets * PAGE
+
+    def logs(self):
+        files = [self.victim.log, self.attacker.log, *([self.guard.log] if self.guard else [])]
+        return "".join(f"{file.name}: {file.read_text()[-1500:]}\n" for file in files)
+
+
+class Attacks(unittest.TestCase):
+    """What both halves share."""
+
+    guarded = False
+    maxDiff = None
+
+    def try_channel(self, channel):
+        attacks = [attack for attack in ATTACKS if attack.channel == channel]
+        for memory in ALL:
+            sharing = [attack for attack in attacks if attack.shares and memory in attack.memories]
+            if sharing:
+                with Run(memory, guarded=self.guarded) as run:
+                    for attack in sharing:
+                        self.try_one(run, attack)
+        for attack in attacks:
+            for memory in () if attack.shares else attack.memories:
+                with Run(memory, attack.options, attack.first, self.guarded) as run:
+                    self.try_one(run, attack)
+
+    def try_one(self, run, attack):
+        with self.subTest(attack.name, memory=run.memory):
+            if attack.shares:
+                self.assertTrue(run.victim.started, run.logs())
+            result = attack.attempt(run)
+            RESULTS[attack.name, run.memory, self.guarded] = (result, self.audited(run, attack))
+            self.check(run, attack, result)
+
+    def audited(self, run, attack):
+        return ""
+
+    def check(self, run, attack, result):
+        raise NotImplementedError
+
+
+class Direct(Attacks):
+    """QEMU talks to the device: the attacks succeed, or the suite would prove nothing."""
+
+    def check(self, run, attack, result):
+        self.assertEqual(result.success, run.memory in attack.without, f"{result}\n{run.logs()}")
+
+
+class Guarded(Attacks):
+    """The guard between them: they fail, and the VM runs on."""
+
+    guarded = True
+
+    def audited(self, run, attack):
+        """The reason in the first line of the audit that names the attack."""
+        if attack.audit is None:
+            return ""
+        for record in run.guard.audit():
+            if re.search(attack.audit, json.dumps(record)):
+                return record["reason"]
+        return None
+
+    def check(self, run, attack, result):
+        self.assertFalse(result.success, f"{result}\n{run.logs()}")
+        self.assertLess(run.worst_ms, RESPONSIVE_MS, run.logs())
+        if run.victim.started:
+            with run.victim.watch() as watch:
+                self.assertEqual(run.victim.qmp.command("query-status")["status"], "running")
+                seen = run.victim.read(run.victim.secret_at, len(run.secret))
+                self.assertEqual(seen, run.secret.encode())
+            self.assertLess(watch.result, RESPONSIVE_MS, run.logs())
+        audited = RESULTS[attack.name, run.memory, True][1]
+        self.assertIsNotNone(audited, f"no record of it\n{run.logs()}\n{run.guard.audit()[-20:]}")
+
+
+class Table(unittest.TestCase):
+    # No attack that the device knows is left out.
+    def test_has_them_all(self):
+        known = {line.split()[0] for line in harness.run(HOSTILE, "--list").splitlines()}
+        source = "".join((pathlib.Path(__file__).parent / name).read_text()
+                         for name in ("attacks.py", "attempts.py"))
+        self.assertEqual({name for name in known if f'"{name}' not in source}, set())
+
+
+for channel in CHANNELS:
+    for group in (Direct, Guarded):
+        setattr(group, f"test_{channel}", lambda self, channel=channel: self.try_channel(channel))
+
+
+def load_tests(loader, tests, pattern):
+    """All but the class that the halves share, which would try nothing."""
+    return unittest.TestSuite(loader.loadTestsFromTestCase(group)
+                              for group in (Table, Direct, Guarded))
+
+
+def cell(name, memory, guarded):
+    result, _ = RESULTS.get((name, memory, guarded), (None, ""))
+    if result is None:
+        return "not tried"
+    return f"**yes**: {result.note}" if result.success else f"no: {result.note}"
+
+
+def table():
+    """The results as Markdown, in the order of the attacks."""
+    lines = ["| attack | guest memory | succeeds without the guard | with it | the audit says |",
+             "|---|---|---|---|---|"]
+    for attack in ATTACKS:
+        for memory in attack.memories:
+            if not any((attack.name, memory, guarded) in RESULTS for guarded in (False, True)):
+                continue
+            audit = RESULTS.get((attack.name, memory, True), (None, ""))[1] or ""
+            lines.append(f"| {attack.name} | {memory} | {cell(attack.name, memory, False)} | "
+                         f"{cell(attack.name, memory, True)} | {audit} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    file = None
+    if "--table" in sys.argv:
+        at = sys.argv.index("--table")
+        file = pathlib.Path(sys.argv[at + 1])
+        del sys.argv[at:at + 2]
+    done = unittest.main(verbosity=2, exit=False)
+    print(table(), flush=True)
+    if file:
+        file.write_text(table())
+    sys.exit(0 if done.result.wasSuccessful() else 1)
+
+
+if __name__ == "__main__":
+    main()
