@@ -23,10 +23,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cxx_scan  # noqa: E402  (beside this file)
 
 FLOORS = (
-    "base sandbox core spec shm window ring pool pci vfio_user vhost_user driver backend device "
-    "guard attach cli testing"
+    "base sandbox core spec shm window ring pool pci wire vfio_user vhost_user driver backend "
+    "device guard attach cli testing"
 ).split()
-GUARD_NEEDS = {"base", "core", "spec", "shm", "window"}
+GUARD_NEEDS = {"base", "core", "spec", "shm", "window", "wire"}
 CORE_HEADERS = {"stdint.h", "stddef.h", "stdbool.h", "limits.h", "assert.h"}
 LINE_MAX = 100
 FUNCTION_MAX = 70
@@ -189,7 +189,7 @@ BANNED = (
      "{} outside shm/: shared memory is touched through SharedBytes only",
      {"shm": "the one place that casts shared memory",
       "base": "byte views of private memory and sockaddr",
-      "vfio_user": "sockaddr and control messages of the socket",
+      "wire": "sockaddr and control messages of the socket",
       "vhost_user": "sockaddr and control messages of the socket"}),
     ("volatile", r"(?<!asm )(?<!__asm__ )\bvolatile\b(?!\s+(?:std::)?sig_atomic_t)",
      "{} gives neither ordering nor atomic structs: use SharedBytes or std::atomic",
@@ -347,7 +347,7 @@ def check_guest_memory(file, tree):
                 or re.search(r"[!=]=\s*(?:[\w:]+::)?$", before)
                 or re.match(r"\s*[!=]=", after)
             )
-            if not recognised or file.folder not in ("core", "guard", "vfio_user"):
+            if not recognised or file.folder not in ("core", "guard", "wire", "vfio_user"):
                 message = f"{match.group()} asks for guest memory: it may be refused, never sent"
                 yield Finding(file.path, number, "guest-memory", message)
 

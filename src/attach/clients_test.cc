@@ -15,7 +15,7 @@
 #include <string>
 
 #include "base/fd.h"
-#include "vfio_user/listener.h"
+#include "wire/listener.h"
 
 namespace airlock::attach {
 namespace {

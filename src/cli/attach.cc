@@ -17,7 +17,7 @@
 #include "base/size.h"
 #include "cli/listening.h"
 #include "cli/nbdkit_process.h"
-#include "vfio_user/listener.h"
+#include "wire/listener.h"
 
 namespace airlock::cli {
 

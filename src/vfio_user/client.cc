@@ -12,10 +12,10 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "vfio_user/message.h"
-#include "vfio_user/region_info.h"
-#include "vfio_user/socket.h"
 #include "vfio_user/version.h"
+#include "wire/message.h"
+#include "wire/region_info.h"
+#include "wire/socket.h"
 
 namespace airlock::vfio_user {
 
@@ -261,10 +261,9 @@ Result<Client> Client::connect(const std::string& path, const Options& options) 
   if (setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0) {
     return fail(system_error());
   }
-  const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
   int connected = -1;
   do {
-    connected = ::connect(socket.get(), generic, sizeof address);
+    connected = ::connect(socket.get(), as_sockaddr(address), sizeof address);
   } while (connected != 0 && errno == EINTR);
   if (connected != 0) {
     if (errno != EAGAIN) return fail(system_error());

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/fd.h"
-#include "vfio_user/types.h"
+#include "wire/types.h"
 
 namespace airlock::vfio_user {
 

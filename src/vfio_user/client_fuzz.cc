@@ -13,7 +13,7 @@
 #include "base/check.h"
 #include "core/range.h"
 #include "vfio_user/client.h"
-#include "vfio_user/raw_peer.h"
+#include "wire/raw_peer.h"
 
 namespace airlock::vfio_user {
 namespace {

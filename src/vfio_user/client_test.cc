@@ -9,9 +9,9 @@
 
 #include <thread>
 
-#include "vfio_user/raw_peer.h"
-#include "vfio_user/region_info.h"
+#include "wire/raw_peer.h"
 #include "vfio_user/version.h"
+#include "wire/region_info.h"
 
 namespace airlock::vfio_user {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "base/fd.h"
 #include "vfio_user/session.h"
-#include "vfio_user/socket.h"
+#include "wire/socket.h"
 
 namespace airlock::vfio_user {
 

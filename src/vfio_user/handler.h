@@ -11,7 +11,7 @@
 
 #include "base/fd.h"
 #include "vfio_user/reply.h"
-#include "vfio_user/types.h"
+#include "wire/types.h"
 
 namespace airlock::vfio_user {
 

@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "vfio_user/connection.h"
-#include "vfio_user/listener.h"
+#include "wire/listener.h"
 
 namespace airlock::vfio_user {
 

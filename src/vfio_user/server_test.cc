@@ -19,7 +19,7 @@
 
 #include "base/log.h"
 #include "vfio_user/client.h"
-#include "vfio_user/raw_peer.h"
+#include "wire/raw_peer.h"
 #include "vfio_user/recording_handler.h"
 
 namespace airlock::vfio_user {

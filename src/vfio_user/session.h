@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "vfio_user/handler.h"
-#include "vfio_user/message.h"
+#include "wire/message.h"
 
 namespace airlock::vfio_user {
 

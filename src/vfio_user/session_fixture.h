@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "vfio_user/raw_peer.h"
+#include "wire/raw_peer.h"
 #include "vfio_user/recording_handler.h"
 #include "vfio_user/session.h"
 #include "vfio_user/version.h"

@@ -6,7 +6,7 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
-#include "vfio_user/message.h"
+#include "wire/message.h"
 
 namespace airlock::vfio_user {
 

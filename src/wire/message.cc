@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vfio_user/message.h"
+#include "wire/message.h"
 
 #include <iterator>
 #include <utility>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vfio_user/listener.h"
+#include "wire/listener.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -9,7 +9,7 @@
 
 #include <cerrno>
 
-#include "vfio_user/socket.h"
+#include "wire/socket.h"
 
 namespace airlock::vfio_user {
 
@@ -17,10 +17,6 @@ namespace {
 
 // One client is served, and the others must be told so rather than wait.
 constexpr int kBacklog = 8;
-
-const sockaddr* as_sockaddr(const sockaddr_un& address) {
-  return reinterpret_cast<const sockaddr*>(&address);
-}
 
 Result<Fd> stream_socket() {
   return own_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

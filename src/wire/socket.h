@@ -14,7 +14,7 @@
 #include <string>
 
 #include "base/fd.h"
-#include "vfio_user/message.h"
+#include "wire/message.h"
 
 namespace airlock::vfio_user {
 
@@ -26,6 +26,9 @@ enum class Progress : std::uint8_t { kDone, kWouldBlock };
 /// The address of a socket file. Errors: kSystem, ENAMETOOLONG (a NUL ends the name as well) or
 /// ENOENT (an empty path).
 Result<sockaddr_un> unix_address(const std::string& path);
+
+/// The same for the system calls that take any address.
+const sockaddr* as_sockaddr(const sockaddr_un& address);
 
 /// Receives once, into what `reader` asks for. Fds are close-on-exec.
 /// Errors: kPeerClosed, kSystem, kMalformed (MessageReader::advance).

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "base/fd.h"
-#include "vfio_user/message.h"
-#include "vfio_user/socket.h"
+#include "wire/message.h"
+#include "wire/socket.h"
 
 namespace airlock::vfio_user {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vfio_user/socket.h"
+#include "wire/socket.h"
 
 #include <cerrno>
 #include <cstring>
@@ -43,6 +43,10 @@ Result<sockaddr_un> unix_address(const std::string& path) {
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
+}
+
+const sockaddr* as_sockaddr(const sockaddr_un& address) {
+  return reinterpret_cast<const sockaddr*>(&address);
 }
 
 Result<Progress> receive_some(int socket, MessageReader& reader) {

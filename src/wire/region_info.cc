@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vfio_user/region_info.h"
+#include "wire/region_info.h"
 
 #include <unistd.h>
 
 #include <optional>
 
 #include "core/range.h"
-#include "vfio_user/message.h"
+#include "wire/message.h"
 
 namespace airlock::vfio_user {
 

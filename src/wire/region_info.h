@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 #include "spec/vfio_user.h"
-#include "vfio_user/types.h"
+#include "wire/types.h"
 
 namespace airlock::vfio_user {
 
