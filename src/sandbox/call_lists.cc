@@ -48,6 +48,7 @@ constexpr AllowedCall kCommon[] = {
     {.name = "ppoll"},
     {.name = "epoll_wait"},
     {.name = "epoll_pwait"},
+    {.name = "epoll_pwait2"},
     {.name = "epoll_ctl"},
     {.name = "timerfd_settime"},
     {.name = "futex"},
