@@ -16,6 +16,7 @@
 #include "cli/attach.h"
 #include "cli/blk_commands.h"
 #include "cli/check.h"
+#include "cli/guard.h"
 #include "cli/ring_features.h"
 #include "cli/serve_blk.h"
 
@@ -274,6 +275,41 @@ void add_attach(CLI::App& app, Action& action, AttachOptions& options) {
   app.callback([&] { action = [&] { return attach(options); }; });
 }
 
+void add_guard(CLI::App& app, Action& action, GuardOptions& options) {
+  app.add_option("--listen", options.listen, "the socket that QEMU connects to")->type_name("PATH");
+  app.add_option("--connect", options.connect, "the device's socket")->type_name("PATH");
+  app.add_option(
+         "--exec", options.exec,
+         "start the device by this command instead, and again when it fails; {socket} in it "
+         "becomes its socket's path")
+      ->type_name("COMMAND");
+  app.add_option(
+         "--policy", options.policy,
+         "bounce: no guest memory (the default). window=ADDRESS+SIZE: that range only. open: "
+         "all that the VM maps, audited; to compare and to debug")
+      ->type_name("POLICY");
+  app.add_option("--audit", options.audit, "append what was decided here, as JSON lines")
+      ->type_name("FILE");
+  add_duration(app, "--answer-within", options.answer_within,
+               "longest that the VM waits for the device (80ms)");
+  add_duration(app, "--hang-limit", options.hang_limit,
+               "a device that was started and answers nothing for so long is started again (30s)");
+  app.add_option("--restart-limit", options.restart_limit,
+                 "how often it is started again in 10 s, before it is given up (5)")
+      ->check(CLI::Range(0, 1000))
+      ->type_name("N");
+  add_choice<bool>(app, "--sandbox", options.sandbox, {{"on", true}, {"off", false}},
+                   "lock the guard's own process in (on)");
+  app.add_flag("--explain", options.explain, "print what the policy lets a device reach, and why");
+  app.add_flag("--self-test", options.self_test, "try to get out of the guard's own sandbox");
+  app.footer(
+      "example:\n"
+      "  airlock guard --listen /run/disk.sock --audit /var/log/disk.audit \\\n"
+      "    --exec 'airlock serve blk --socket {socket} --backend file:disk.img'\n"
+      "  airlock guard --listen /run/disk.sock --connect /run/device.sock");
+  app.callback([&] { action = [&] { return guard(options); }; });
+}
+
 }  // namespace
 
 Outcome run_command_line(int argc, char** argv) {
@@ -295,6 +331,9 @@ Outcome run_command_line(int argc, char** argv) {
   AttachOptions attach_options;
   add_attach(*app.add_subcommand("attach", "Use a device without a kernel module: export it"),
              action, attach_options);
+  GuardOptions guard_options;
+  add_guard(*app.add_subcommand("guard", "Stand between a VM and a device: no guest memory passes"),
+            action, guard_options);
   CheckOptions check_options;
   add_check(*app.add_subcommand("check", "Look whether a device keeps the rules, one by one"),
             action, check_options);

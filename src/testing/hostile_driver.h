@@ -19,7 +19,7 @@
 #include "spec/virtio_blk.h"
 #include "spec/virtio_pci.h"
 #include "testing/hostile_driver_target.h"
-#include "vfio_user/raw_peer.h"
+#include "wire/raw_peer.h"
 
 namespace airlock::testing {
 
