@@ -9,8 +9,8 @@
 #include <optional>
 
 #include "vfio_user/handler.h"
-#include "vfio_user/raw_peer.h"
 #include "vfio_user/session.h"
+#include "wire/raw_peer.h"
 
 namespace airlock::testing {
 

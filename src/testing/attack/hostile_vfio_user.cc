@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
-#include "vfio_user/listener.h"
+#include "wire/listener.h"
 
 namespace airlock::testing {
 
