@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What memory does a device process share with its VMM? Read from /proc, by anyone who may (root,
-or the user that both run as). `audit.py PID` prints it as JSON.
+"""What memory does a device process share with its VMM? Read from /proc, by root, or the user
+that both run as where the device has no sandbox. `audit.py PID` prints it as JSON.
 
 Method. Guest RAM is part of the VMM's address space. Another process can reach it only through a
 mapping of the same file (a memfd counts) or a descriptor of it. So: take every shared mapping of

@@ -17,6 +17,7 @@
 #include "backend/file_target.h"
 #include "backend/thread_channel.h"
 #include "backend/uring_channel.h"
+#include "backend/uring_pool.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/size.h"
@@ -175,6 +176,7 @@ class FileBackend : public BlockBackend {
       : options_(std::move(options)), geometry_(geometry) {}
 
   FileTarget& target() { return target_; }
+  UringPool& rings() { return rings_; }
   [[nodiscard]] const Geometry& geometry() const override { return geometry_; }
   [[nodiscard]] std::string describe() const override {
     return fmt::format("{} {}, {}{}{}", target_.is_block_device ? "block device" : "file",
@@ -188,6 +190,7 @@ class FileBackend : public BlockBackend {
   FileOptions options_;
   Geometry geometry_;
   FileTarget target_;
+  UringPool rings_;
   std::atomic<bool> told_fallback_ = false;  // said once, not by every queue
 };
 
@@ -196,7 +199,7 @@ Result<std::unique_ptr<BlockChannel>> FileBackend::open_channel(const shm::Share
   CHECK(depth > 0 && depth <= 32768);
   if (options_.engine == FileEngine::kThreads) return ThreadChannel::create(target_, depth);
   auto channel = UringChannel::create(
-      target_, region, {.depth = depth, .register_memory = options_.register_memory});
+      target_, rings_, region, {.depth = depth, .register_memory = options_.register_memory});
   if (channel || options_.engine == FileEngine::kIoUring) return channel;
   if (!told_fallback_.exchange(true)) {
     log(LogLevel::kInfo, "io_uring: {}: using threads for {}", airlock::describe(channel.error()),
@@ -219,6 +222,9 @@ Opened<std::unique_ptr<BlockBackend>> open_file(const FileOptions& options) {
   backend->target().name = options.path;
   backend->target().is_block_device = is_block_device;
   if (options.direct) TRY(open_direct(options, geometry, backend->target()));
+  if (options.engine != FileEngine::kThreads) {
+    backend->rings().prepare(options.channels, options.depth);
+  }
   return backend;
 }
 

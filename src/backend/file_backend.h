@@ -25,6 +25,10 @@ struct FileOptions {
   FileEngine engine = FileEngine::kAuto;
   /// Registers the region with io_uring, which pins all of it. Pays off with direct I/O only.
   bool register_memory = false;
+  /// Channels that can be opened once the process is in a sandbox, and their largest depth: what
+  /// they need is made at once.
+  std::uint32_t channels = 0;
+  std::uint32_t depth = 1;
 };
 
 /// Opens a raw image, or a block device, whose size is the disk's. Two servers can't have one image

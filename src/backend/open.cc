@@ -45,9 +45,11 @@ bool take_option(std::string_view& path, FileOptions& options) {
 }
 
 Opened<std::unique_ptr<BlockBackend>> open_file_spec(std::string_view spec, std::string_view path,
-                                                     bool read_only) {
+                                                     const OpenOptions& wanted) {
   FileOptions options;
-  options.read_only = read_only;
+  options.read_only = wanted.read_only;
+  options.channels = wanted.channels;
+  options.depth = wanted.depth;
   while (take_option(path, options)) {
   }
   if (path.empty()) return refuse(spec, "the path is missing", "write file:PATH");
@@ -65,7 +67,7 @@ Opened<std::unique_ptr<BlockBackend>> open_backend(std::string_view spec,
   }
   const std::string_view kind = spec.substr(0, colon);
   const std::string_view rest = spec.substr(colon + 1);
-  if (kind == "file") return open_file_spec(spec, rest, options.read_only);
+  if (kind == "file") return open_file_spec(spec, rest, options);
   if (kind == "memory") {
     const std::optional<std::uint64_t> size = parse_size(rest);
     if (!size) {

@@ -25,6 +25,9 @@ using Opened = std::expected<T, OpenError>;
 
 struct OpenOptions {
   bool read_only = false;
+  /// Channels that can be opened once the process is in a sandbox, and their largest depth.
+  std::uint32_t channels = 0;
+  std::uint32_t depth = 1;
 };
 
 /// Opens the backend that `spec` names:

@@ -6,8 +6,8 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -24,44 +24,22 @@ constexpr std::uint64_t kNotStarted = std::uint64_t{1} << 32;
 /// The kernel registers no buffer larger than this.
 constexpr std::uint64_t kBufferBytesMost = std::uint64_t{1} << 30;
 
-/// The kernel's rings have 32768 entries at most, and a large one is memory that it locks.
-constexpr std::uint32_t kDepthMost = 4096;
-
-constexpr int kNeeded[] = {IORING_OP_READV,       IORING_OP_WRITEV, IORING_OP_READ_FIXED,
-                           IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,  IORING_OP_FALLOCATE,
-                           IORING_OP_POLL_ADD};
-
-bool does_all_we_need(io_uring& ring) {
-  io_uring_probe* const probe = io_uring_get_probe_ring(&ring);
-  if (probe == nullptr) return false;
-  const bool all = std::ranges::all_of(
-      kNeeded, [&](int op) { return io_uring_opcode_supported(probe, op) != 0; });
-  io_uring_free_probe(probe);
-  return all;
-}
-
 }  // namespace
 
-Result<std::unique_ptr<BlockChannel>> UringChannel::create(FileTarget& target,
+Result<std::unique_ptr<BlockChannel>> UringChannel::create(FileTarget& target, UringPool& pool,
                                                            const shm::SharedBytes& region,
                                                            const Options& options) {
+  const std::uint32_t depth = std::min(options.depth, UringPool::kDepthMost);
   std::unique_ptr<UringChannel> channel(
-      new UringChannel(target, std::min(options.depth, kDepthMost)));
-  TRY(channel->open(region, options));
+      new UringChannel(target, pool, TRY(pool.take(depth)), depth));
+  if (options.register_memory) channel->register_region(region);
   return channel;
 }
 
-Result<void> UringChannel::open(const shm::SharedBytes& region, const Options& options) {
-  // One entry a job and one for the watch: the submission queue can't overflow, and the completion
-  // queue, twice as large, neither.
-  const unsigned entries = std::bit_ceil(depth() + 1);
-  const int error = io_uring_queue_init(entries, &ring_, 0);
-  if (error < 0) return fail(system_error(-error));
-  open_ = true;
-  prepared_.reserve(depth());
-  if (!does_all_we_need(ring_)) return fail(Errc::kUnsupported);
-  if (options.register_memory) register_region(region);
-  return {};
+UringChannel::UringChannel(FileTarget& target, UringPool& pool, std::unique_ptr<Uring> ring,
+                           std::uint32_t depth)
+    : FileChannel(target, depth), pool_(&pool), ring_(std::move(ring)) {
+  prepared_.reserve(depth);
 }
 
 void UringChannel::register_region(const shm::SharedBytes& region) {
@@ -72,7 +50,7 @@ void UringChannel::register_region(const shm::SharedBytes& region) {
          .iov_len = std::min<std::uint64_t>(whole.iov_len - start, kBufferBytesMost)});
   }
   if (registered_.empty()) return;
-  const int error = io_uring_register_buffers(&ring_, registered_.data(),
+  const int error = io_uring_register_buffers(ring_.get(), registered_.data(),
                                               static_cast<unsigned>(registered_.size()));
   if (error == 0) return;
   registered_.clear();
@@ -84,19 +62,21 @@ void UringChannel::register_region(const shm::SharedBytes& region) {
 }
 
 UringChannel::~UringChannel() {
-  if (!open_) return;
   // The kernel may be writing to the region: only its word that it is done ends that.
   while (in_kernel_ > 0 || in_threads_ > 0) {
     engine_poll();
     if (in_kernel_ == 0 && in_threads_ == 0) break;
-    pollfd wait{.fd = ring_.ring_fd, .events = POLLIN, .revents = 0};
+    pollfd wait{.fd = ring_->ring_fd, .events = POLLIN, .revents = 0};
     static_cast<void>(::poll(&wait, 1, -1));
   }
-  io_uring_queue_exit(&ring_);
+  // Who has the ring next has another region.
+  if (registered_.empty() || io_uring_unregister_buffers(ring_.get()) == 0) {
+    pool_->give_back(std::move(ring_));
+  }
 }
 
 io_uring_sqe* UringChannel::next_sqe() {
-  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+  io_uring_sqe* const sqe = io_uring_get_sqe(ring_.get());
   CHECK(sqe != nullptr);
   ++in_kernel_;
   return sqe;
@@ -182,18 +162,18 @@ void UringChannel::engine_poll() {
   do {
     hand_over();
     io_uring_cqe* cqe = nullptr;
-    while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
+    while (io_uring_peek_cqe(ring_.get(), &cqe) == 0) {
       const io_uring_cqe copy = *cqe;
-      io_uring_cqe_seen(&ring_, cqe);
+      io_uring_cqe_seen(ring_.get(), cqe);
       take(copy);
     }
     poll_threads();
-  } while (io_uring_sq_ready(&ring_) > 0);
+  } while (io_uring_sq_ready(ring_.get()) > 0);
 }
 
 void UringChannel::hand_over() {
-  while (io_uring_sq_ready(&ring_) > 0) {
-    const int submitted = io_uring_submit(&ring_);
+  while (io_uring_sq_ready(ring_.get()) > 0) {
+    const int submitted = io_uring_submit(ring_.get());
     if (submitted >= 0) continue;
     // EINTR; or EAGAIN, EBUSY: the kernel is short of memory for a moment. Anything else would be
     // about our arguments.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <liburing.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +8,7 @@
 
 #include "backend/file_channel.h"
 #include "backend/io_threads.h"
+#include "backend/uring_pool.h"
 
 namespace airlock::backend {
 
@@ -25,19 +24,19 @@ class UringChannel final : public FileChannel {
     bool register_memory = false;  // pins all of the region; goes on without if the kernel refuses
   };
 
-  /// Errors: kSystem (ENOSYS, EPERM: the kernel or a sandbox doesn't allow io_uring),
-  /// kUnsupported (it is too old).
-  static Result<std::unique_ptr<BlockChannel>> create(FileTarget& target,
+  /// The ring is one of `pool`, which outlives the channel. Errors: kSystem (ENOSYS, EPERM: the
+  /// kernel or a sandbox doesn't allow io_uring), kUnsupported (it is too old).
+  static Result<std::unique_ptr<BlockChannel>> create(FileTarget& target, UringPool& pool,
                                                       const shm::SharedBytes& region,
                                                       const Options& options);
   ~UringChannel() override;
 
   /// The ring itself: readable while there are completions in it.
-  [[nodiscard]] int completion_fd() const override { return ring_.ring_fd; }
+  [[nodiscard]] int completion_fd() const override { return ring_->ring_fd; }
 
  private:
-  UringChannel(FileTarget& target, std::uint32_t depth) : FileChannel(target, depth) {}
-  Result<void> open(const shm::SharedBytes& region, const Options& options);
+  UringChannel(FileTarget& target, UringPool& pool, std::unique_ptr<Uring> ring,
+               std::uint32_t depth);
   void register_region(const shm::SharedBytes& region);
 
   void engine_start(JobIndex index) override;
@@ -52,8 +51,8 @@ class UringChannel final : public FileChannel {
   void watch_threads();
   io_uring_sqe* next_sqe();
 
-  io_uring ring_{};
-  bool open_ = false;
+  UringPool* pool_;
+  std::unique_ptr<Uring> ring_;
   std::uint32_t in_kernel_ = 0;          // jobs and watches that will bring a completion
   std::vector<io_uring_sqe*> prepared_;  // of jobs, not handed over yet
   std::vector<iovec> registered_;        // pieces of the region, by buffer index

@@ -129,6 +129,9 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
                "longest that a queue polls before it sleeps (50us)");
   app.add_option("--serial", options.serial, "what the disk answers to GET_ID, 20 bytes (airlock)")
       ->type_name("TEXT");
+  add_choice<bool>(app, "--sandbox", options.sandbox, {{"on", true}, {"off", false}},
+                   "give up all rights but those of a server, once all is open (on); off is for "
+                   "debuggers");
   app.add_option("--stats", options.stats, "write counters here as JSON at the end, and on SIGUSR1")
       ->type_name("FILE");
   app.footer(

@@ -3,7 +3,7 @@
 
 #include <bit>
 #include <csignal>
-#include <fstream>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -16,10 +16,13 @@
 #include "base/size.h"
 #include "cli/listening.h"
 #include "cli/serve_stats.h"
+#include "cli/socket_keeper.h"
 #include "device/blk/blk_device.h"
 #include "device/blk/blk_region.h"
 #include "device/endpoint.h"
+#include "sandbox/sandbox.h"
 #include "vfio_user/server.h"
+#include "wire/listener.h"
 
 namespace airlock::cli {
 
@@ -68,20 +71,32 @@ Outcome check_region(const ServeBlkOptions& options, const device::BlkShape& sha
       fmt::format("give --region {} or more, or fewer or smaller queues", format_size(needed)));
 }
 
-void write_stats(const ServeBlkOptions& options, const device::Endpoint& endpoint,
-                 const device::BlkDevice& disk) {
-  if (options.stats.empty()) return;
-  std::ofstream file(options.stats, std::ios::trunc);
-  file << to_json({.endpoint = endpoint.stats(),
-                   .blk = disk.counts(),
-                   .copied_bytes = disk.copied_bytes()})
-       << '\n';
-  if (!file.flush()) log(LogLevel::kWarning, "can't write the counters to {}", options.stats);
+/// The listening socket, whose file the keeper removes at the end.
+Result<Fd> make_socket(const std::string& path, const SocketKeeper& keeper) {
+  vfio_user::Listener listener = TRY(vfio_user::Listener::create(path));
+  TRY(keeper.keep(listener.file()));
+  return listener.release();
 }
 
-/// Until a signal ends it. SIGUSR1 writes the counters and goes on.
-void serve(asio::io_context& context, asio::signal_set& signals, const ServeBlkOptions& options,
-           const device::Endpoint& endpoint, const device::BlkDevice& disk) {
+/// From here on nothing is opened. No byte of a peer has been read yet.
+void lock_in(const ServeBlkOptions& options) {
+  if (!options.sandbox) {
+    log(LogLevel::kWarning,
+        "sandbox: off, as it was asked for: a guest that takes this process over has all the "
+        "rights of its user");
+    return;
+  }
+  const sandbox::Report report = sandbox::enter(sandbox::kDeviceProfile);
+  log(report.complete() ? LogLevel::kInfo : LogLevel::kWarning, "sandbox: {}", report.text());
+}
+
+ServeStats stats_of(const device::Endpoint& endpoint, const device::BlkDevice& disk) {
+  return {.endpoint = endpoint.stats(), .blk = disk.counts(), .copied_bytes = disk.copied_bytes()};
+}
+
+/// Until a signal ends it. SIGUSR1 calls `report` and goes on.
+void serve(asio::io_context& context, asio::signal_set& signals,
+           const std::function<void()>& report) {
   std::function<void()> wait = [&] {
     signals.async_wait([&](const asio::error_code& error, int signal) {
       if (error) return;
@@ -89,7 +104,7 @@ void serve(asio::io_context& context, asio::signal_set& signals, const ServeBlkO
         context.stop();
         return;
       }
-      write_stats(options, endpoint, disk);
+      report();
       wait();
     });
   };
@@ -103,7 +118,12 @@ Outcome serve_blk(const ServeBlkOptions& options) {
   if (auto good = check(options); !good) return good;
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
 
-  auto backend = backend::open_backend(options.backend, {.read_only = options.read_only});
+  // The first of all, as it is a fork of what is there.
+  auto keeper = options.socket.empty() ? SocketKeeper() : SocketKeeper::start(options.socket);
+  if (!keeper) return failed("start a process", describe(keeper.error()), "look at the limits");
+  auto backend = backend::open_backend(
+      options.backend,
+      {.read_only = options.read_only, .channels = options.queues, .depth = options.queue_size});
   if (!backend) {
     return failed(backend.error().what, backend.error().why, backend.error().advice);
   }
@@ -135,17 +155,23 @@ Outcome serve_blk(const ServeBlkOptions& options) {
 
   // Caught before the socket exists: who sees it may send a signal at once. It is kept until run().
   asio::signal_set signals(context, SIGTERM, SIGINT, SIGUSR1);
-  auto server = vfio_user::Server::listen(
-      context, **endpoint, {.path = options.socket, .socket = Fd(options.socket_fd)});
+  auto socket = options.socket.empty() ? Result<Fd>(Fd(options.socket_fd))
+                                       : make_socket(options.socket, *keeper);
+  if (!socket) return cannot_listen(place_of(options), socket.error());
+  auto server = vfio_user::Server::listen(context, **endpoint, {.socket = std::move(*socket)});
   if (!server) return cannot_listen(place_of(options), server.error());
+  const StatsFile stats(options.stats);
+  lock_in(options);
   log(LogLevel::kInfo, "serving blk on {}: {}, region {}", place_of(options), backend_text,
       format_size(options.region));
 
-  serve(context, signals, options, **endpoint, **disk);
+  const auto report = [&] { stats.write(stats_of(**endpoint, **disk)); };
+  serve(context, signals, report);
   static_cast<void>(std::signal(SIGUSR1, SIG_IGN));  // nobody catches it any more
   (*endpoint)->drain();                              // what the guest was promised reaches the disk
-  write_stats(options, **endpoint, **disk);
+  report();
   server->close();
+  keeper->remove();
   return {};
 }
 

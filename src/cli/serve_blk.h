@@ -31,6 +31,7 @@ struct ServeBlkOptions {
   std::chrono::microseconds poll_max{100};
   std::string serial = "airlock";
   std::string stats;  // file for the counters, written at the end and on SIGUSR1
+  bool sandbox = true;
 };
 
 /// `airlock serve blk`: serves one disk on one socket until SIGTERM or SIGINT.

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/serve_stats.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <utility>
 
 #include <nlohmann/json.hpp>
+
+#include "base/log.h"
 
 namespace airlock::cli {
 
@@ -59,6 +64,25 @@ std::string to_json(const ServeStats& stats) {
       {"view", to_json(endpoint.view)},
   };
   return json.dump(2);
+}
+
+StatsFile::StatsFile(std::string path) : path_(std::move(path)) {
+  if (path_.empty()) return;
+  file_ = Fd(open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (!file_) {
+    log(LogLevel::kWarning, "can't write the counters to {}: {}", path_, describe(system_error()));
+  }
+}
+
+void StatsFile::write(const ServeStats& stats) const {
+  if (!file_) return;
+  const std::string text = to_json(stats) + '\n';
+  // A pipe has no size, and needs none.
+  [[maybe_unused]] const int emptied = ftruncate(file_.get(), 0);
+  const ssize_t written = ::write(file_.get(), text.data(), text.size());
+  if (written != static_cast<ssize_t>(text.size())) {
+    log(LogLevel::kWarning, "can't write the counters to {}", path_);
+  }
 }
 
 }  // namespace airlock::cli

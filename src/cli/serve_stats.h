@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include "base/fd.h"
 #include "device/blk/blk_metrics.h"
 #include "device/endpoint.h"
 
@@ -15,5 +17,18 @@ struct ServeStats {
   std::uint64_t copied_bytes = 0;  // by this process, between region and disk
 };
 std::string to_json(const ServeStats& stats);
+
+/// The file that they are written to: open from the start, as a sandbox has no paths.
+class StatsFile {
+ public:
+  /// Nothing is written where `path` is empty. A file that can't be opened is only worth a warning.
+  explicit StatsFile(std::string path);
+  /// Replaces what was in the file.
+  void write(const ServeStats& stats) const;
+
+ private:
+  std::string path_;
+  Fd file_;
+};
 
 }  // namespace airlock::cli

@@ -6,6 +6,7 @@
 #include <linux/io_uring.h>
 #include <linux/prctl.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 namespace airlock::sandbox {
@@ -93,6 +94,8 @@ constexpr AllowedCall kDevice[] = {
     {.name = "ftruncate"},
     {.name = "fallocate"},
     command("fcntl", F_ADD_SEALS),
+    // Sockets, as Asio makes them non-blocking.
+    command("ioctl", FIONBIO),
     // I/O to what the backend has open.
     {.name = "pread64"},
     {.name = "pwrite64"},

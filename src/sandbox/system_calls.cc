@@ -21,7 +21,7 @@ struct Release {
 using Filter = std::unique_ptr<std::remove_pointer_t<scmp_filter_ctx>, Release>;
 
 /// libseccomp returns a negative errno.
-Result<void> checked(int result) {
+Result<void> accepted(int result) {
   if (result < 0) return fail(system_error(-result));
   return {};
 }
@@ -35,26 +35,26 @@ int number_of(const char* name) {
 Result<void> allow(const Filter& filter, const AllowedCall& call) {
   const int number = number_of(call.name);
   if (number < 0) return {};
-  if (call.argument < 0) return checked(seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, number, 0));
+  if (call.argument < 0) return accepted(seccomp_rule_add(filter.get(), SCMP_ACT_ALLOW, number, 0));
   const scmp_arg_cmp where{.arg = static_cast<unsigned>(call.argument),
                            .op = SCMP_CMP_MASKED_EQ,
                            .datum_a = call.mask,
                            .datum_b = call.value};
-  return checked(seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, number, 1, &where));
+  return accepted(seccomp_rule_add_array(filter.get(), SCMP_ACT_ALLOW, number, 1, &where));
 }
 
 Result<void> answer(const Filter& filter, const char* name, std::uint32_t action) {
   const int number = number_of(name);
   if (number < 0) return {};
-  return checked(seccomp_rule_add(filter.get(), action, number, 0));
+  return accepted(seccomp_rule_add(filter.get(), action, number, 0));
 }
 
 Result<void> set_up(const Filter& filter) {
-  TRY(checked(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)));
-  TRY(checked(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_NNP, 0)));  // taken already
-  TRY(checked(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1)));
+  TRY(accepted(seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS)));
+  TRY(accepted(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_NNP, 0)));  // taken already
+  TRY(accepted(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1)));
   // A binary tree, instead of a list that the last call's check walks to its end.
-  TRY(checked(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2)));
+  TRY(accepted(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2)));
   // Older kernels slow down all loads of a process with a filter, for the sake of those that run
   // code of strangers in it. An older kernel still doesn't know the wish: never mind.
   static_cast<void>(seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_SSB, 1));
@@ -81,7 +81,7 @@ Result<void> restrict_system_calls(Role role) {
     TRY(answer(filter, name, SCMP_ACT_KILL_PROCESS));
   }
   TRY(name_refusals());
-  return checked(seccomp_load(filter.get()));
+  return accepted(seccomp_load(filter.get()));
 }
 
 }  // namespace airlock::sandbox

@@ -41,6 +41,13 @@ Result<void> remove_stale(const sockaddr_un& address) {
 
 }  // namespace
 
+void SocketFile::remove() const {
+  if (path.empty()) return;
+  struct stat status = {};
+  if (lstat(path.c_str(), &status) != 0) return;
+  if (status.st_dev == device && status.st_ino == inode) unlink(path.c_str());
+}
+
 Result<Listener> Listener::create(const std::string& path) {
   const sockaddr_un address = TRY(unix_address(path));
   Listener listener;
@@ -53,9 +60,7 @@ Result<Listener> Listener::create(const std::string& path) {
   }
   struct stat status = {};
   if (lstat(path.c_str(), &status) != 0) return fail(system_error());
-  listener.path_ = path;
-  listener.device_ = status.st_dev;
-  listener.inode_ = status.st_ino;
+  listener.file_ = {.path = path, .device = status.st_dev, .inode = status.st_ino};
   if (listen(fd, kBacklog) != 0) return fail(system_error());
   return listener;
 }
@@ -71,25 +76,18 @@ Result<Listener> Listener::adopt(Fd socket) {
   return listener;
 }
 
-Listener::~Listener() {
-  if (path_.empty()) return;
-  struct stat status = {};
-  if (lstat(path_.c_str(), &status) != 0) return;
-  if (status.st_dev == device_ && status.st_ino == inode_) unlink(path_.c_str());
-}
-
 Listener::Listener(Listener&& other) noexcept
-    : fd_(std::move(other.fd_)),
-      path_(std::exchange(other.path_, {})),
-      device_(other.device_),
-      inode_(other.inode_) {}
+    : fd_(std::move(other.fd_)), file_(std::exchange(other.file_, {})) {}
 
 Listener& Listener::operator=(Listener&& other) noexcept {
   std::swap(fd_, other.fd_);
-  std::swap(path_, other.path_);
-  std::swap(device_, other.device_);
-  std::swap(inode_, other.inode_);
+  std::swap(file_, other.file_);
   return *this;
+}
+
+Fd Listener::release() {
+  file_ = {};
+  return std::move(fd_);
 }
 
 Result<Fd> Listener::accept() const {

@@ -9,6 +9,16 @@
 
 namespace airlock::vfio_user {
 
+/// The file that a socket is reached by, and which one it was.
+struct SocketFile {
+  std::string path;  // empty: none
+  dev_t device = 0;
+  ino_t inode = 0;
+
+  /// Removes it, unless somebody has put another in its place.
+  void remove() const;
+};
+
 /// A listening UNIX socket, and the file that it is reached by. Non-blocking, close-on-exec.
 /// Movable; the file is removed with it, unless somebody has put another in its place.
 class Listener {
@@ -21,7 +31,7 @@ class Listener {
   static Result<Listener> adopt(Fd socket);
 
   Listener() = default;
-  ~Listener();
+  ~Listener() { file_.remove(); }
   Listener(Listener&& other) noexcept;
   Listener& operator=(Listener&& other) noexcept;
   Listener(const Listener&) = delete;
@@ -30,15 +40,17 @@ class Listener {
   [[nodiscard]] int fd() const { return fd_.get(); }
   explicit operator bool() const { return static_cast<bool>(fd_); }
 
+  /// Gives the socket away; its file is left to whoever knows file().
+  [[nodiscard]] Fd release();
+  [[nodiscard]] const SocketFile& file() const { return file_; }
+
   /// The next client, non-blocking and close-on-exec; an empty Fd if none waits.
   /// Errors: kSystem (EMFILE and its like: worth another try later).
   [[nodiscard]] Result<Fd> accept() const;
 
  private:
   Fd fd_;
-  std::string path_;  // empty: no file of ours
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  SocketFile file_;
 };
 
 }  // namespace airlock::vfio_user
