@@ -135,7 +135,13 @@ void airlock_steer_stop(void);
 /* airlock_features.c */
 u64 airlock_get_features(struct virtio_device *vdev);
 int airlock_finalize_features(struct virtio_device *vdev);
-size_t airlock_payload_min(u32 device_type);
+/* Pool bytes for the driver's largest request. Once the features are agreed upon; may sleep. */
+size_t airlock_payload_min(struct virtio_device *vdev);
+
+/* airlock_blk.c: for disks; what was read of the configuration is mended in place */
+size_t airlock_blk_request_bytes(struct virtio_device *vdev);
+void airlock_blk_check_config(struct virtio_device *vdev, unsigned int offset, u8 *bytes,
+			      unsigned int length);
 
 /* airlock_region.c: where the region is and what the device calls its first byte, for adev->mode */
 int airlock_region_locate(struct airlock_device *adev, struct airlock_location *location,

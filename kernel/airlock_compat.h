@@ -6,7 +6,9 @@
 #ifndef AIRLOCK_COMPAT_H
 #define AIRLOCK_COMPAT_H
 
+#include <linux/blkdev.h>
 #include <linux/pci.h>
+#include <linux/sizes.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 
@@ -16,6 +18,15 @@ struct virtqueue_info {
 	vq_callback_t *callback;
 	bool ctx;
 };
+#endif
+
+/* Bytes; the most that the block layer puts in one request unless an administrator raises it. */
+#if defined(BLK_DEF_MAX_SECTORS)
+#define AIRLOCK_BLOCK_REQUEST_MAX ((size_t)BLK_DEF_MAX_SECTORS << SECTOR_SHIFT)
+#elif defined(BLK_DEF_MAX_SECTORS_CAP)
+#define AIRLOCK_BLOCK_REQUEST_MAX ((size_t)BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT)
+#else
+#define AIRLOCK_BLOCK_REQUEST_MAX ((size_t)SZ_4M)
 #endif
 
 /*

@@ -8,7 +8,6 @@
  * (DMB-DR1), bit 27 only together with VERSION_1 (DEF-2). A device with the region's capability
  * but neither bit gives a hint, and the region is used all the same (PCI-DR1).
  */
-#include <linux/blkdev.h>
 #include <linux/moduleparam.h>
 #include <linux/sizes.h>
 #include <linux/virtio_ring.h>
@@ -16,38 +15,28 @@
 
 #include "airlock.h"
 
-/* The most that the block layer puts in one request unless an administrator raises it. */
-#if defined(BLK_DEF_MAX_SECTORS)
-#define BLOCK_REQUEST_MAX ((size_t)BLK_DEF_MAX_SECTORS << SECTOR_SHIFT)
-#elif defined(BLK_DEF_MAX_SECTORS_CAP)
-#define BLOCK_REQUEST_MAX ((size_t)BLK_DEF_MAX_SECTORS_CAP << SECTOR_SHIFT)
-#else
-#define BLOCK_REQUEST_MAX ((size_t)SZ_4M)
-#endif
-/* Headers, status bytes, the indirect table, and the slack of the last slot of each segment. */
-#define REQUEST_OVERHEAD ((size_t)SZ_512K)
-
 /*
  * The device types whose stock driver was read with a hostile device and a bounce pool in mind
- * (HD-31), and the pool bytes each needs for its largest request. Others, such as the balloon, hand
- * the device guest addresses outside the DMA API and cannot work behind a region.
+ * (HD-31), and the pool bytes each needs for its largest request; a disk tells how large that is.
+ * Others, such as the balloon, hand the device guest addresses outside the DMA API and cannot work
+ * behind a region.
  */
 static const struct {
 	u32 device_type;
 	size_t payload_min;
 } audited[] = {
 	{ VIRTIO_ID_NET, SZ_512K },
-	{ VIRTIO_ID_BLOCK, BLOCK_REQUEST_MAX + REQUEST_OVERHEAD },
+	{ VIRTIO_ID_BLOCK, SZ_64K },
 	{ VIRTIO_ID_CONSOLE, SZ_512K },
 	{ VIRTIO_ID_RNG, SZ_64K },
-	{ VIRTIO_ID_SCSI, BLOCK_REQUEST_MAX + REQUEST_OVERHEAD },
+	{ VIRTIO_ID_SCSI, AIRLOCK_BLOCK_REQUEST_MAX + SZ_512K },
 	{ VIRTIO_ID_9P, SZ_1M },
 	{ VIRTIO_ID_INPUT, SZ_64K },
 	{ VIRTIO_ID_VSOCK, SZ_1M },
 	{ VIRTIO_ID_FS, SZ_2M },
 };
 
-size_t airlock_payload_min(u32 device_type)
+static size_t payload_min(u32 device_type)
 {
 	size_t i;
 
@@ -55,6 +44,15 @@ size_t airlock_payload_min(u32 device_type)
 		if (audited[i].device_type == device_type)
 			return audited[i].payload_min;
 	return 0;
+}
+
+size_t airlock_payload_min(struct virtio_device *vdev)
+{
+	size_t least = payload_min(vdev->id.device);
+
+	if (vdev->id.device == VIRTIO_ID_BLOCK)
+		return max_t(size_t, least, airlock_blk_request_bytes(vdev));
+	return least;
 }
 
 u64 airlock_get_features(struct virtio_device *vdev)
@@ -158,7 +156,7 @@ int airlock_finalize_features(struct virtio_device *vdev)
 
 	if (adev->dead)
 		return -EIO;
-	if (!airlock_payload_min(vdev->id.device)) {
+	if (!payload_min(vdev->id.device)) {
 		pci_err(adev->pdev, "airlock: device type %u is not supported behind a region\n",
 			vdev->id.device);
 		return -EOPNOTSUPP;

@@ -4,6 +4,7 @@
  */
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/stringify.h>
 
 #include "airlock.h"
 
@@ -174,3 +175,6 @@ module_exit(airlock_exit);
 MODULE_AUTHOR("The Airlock authors");
 MODULE_DESCRIPTION("virtio-pci transport for devices that cannot touch guest memory");
 MODULE_LICENSE("GPL");
+#ifdef AIRLOCK_VERSION
+MODULE_VERSION(__stringify(AIRLOCK_VERSION));
+#endif

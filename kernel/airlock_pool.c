@@ -40,7 +40,7 @@
  * request, up to the device's seg_max, and scattered pages are segments of their own anyway. So a
  * request of 1 MiB passes whole from any pool that is taken for a disk: as one mapping from 8 MiB
  * on, else as several. How large a request may be is for the block layer's max_sectors (1280 KiB,
- * in 7.2 more) and for seg_max; see airlock_payload_min().
+ * in 7.2 more) and for seg_max; see airlock_blk.c.
  *
  * A mapping is one contiguous run, and callers often have interrupts off while it is copied. An
  * eighth of the pool leaves room for others beside it (REQUIREMENTS DMB-N1); 4 MiB bounds the time.

@@ -130,7 +130,7 @@ static int map_region(struct airlock_device *adev, const struct airlock_location
 
 int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned int vq_count)
 {
-	u64 need = PAGE_SIZE + (u64)ring_bytes + airlock_payload_min(adev->vdev.id.device);
+	u64 need = PAGE_SIZE + (u64)ring_bytes + airlock_payload_min(&adev->vdev);
 	struct airlock_location location;
 	dma_addr_t handle_base;
 	int err = airlock_region_locate(adev, &location, &handle_base);

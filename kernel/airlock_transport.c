@@ -7,6 +7,7 @@
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
+#include <uapi/linux/virtio_ids.h>
 
 #include "airlock.h"
 #include "core/range.h"
@@ -29,16 +30,10 @@ static bool config_has(struct airlock_device *adev, unsigned int offset, unsigne
 }
 
 /* Each field is read with its own width (VIRTIO 1.3, 4.1.3.1), 64-bit ones as two halves. */
-static void config_get(struct virtio_device *vdev, unsigned int offset, void *target,
-		       unsigned int length)
+static void read_config(const void __iomem *source, void *target, unsigned int length)
 {
-	struct airlock_device *adev = to_airlock(vdev);
-	void __iomem *source = adev->mdev.device + offset;
 	unsigned int i;
 
-	memset(target, 0, length);
-	if (!config_has(adev, offset, length))
-		return;
 	if (length == 2) {
 		__le16 word = cpu_to_le16(ioread16(source));
 
@@ -53,6 +48,19 @@ static void config_get(struct virtio_device *vdev, unsigned int offset, void *ta
 		for (i = 0; i < length; i++)
 			((u8 *)target)[i] = ioread8(source + i);
 	}
+}
+
+static void config_get(struct virtio_device *vdev, unsigned int offset, void *target,
+		       unsigned int length)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+
+	memset(target, 0, length);
+	if (!config_has(adev, offset, length))
+		return;
+	read_config(adev->mdev.device + offset, target, length);
+	if (vdev->id.device == VIRTIO_ID_BLOCK)
+		airlock_blk_check_config(vdev, offset, target, length);
 }
 
 static void config_set(struct virtio_device *vdev, unsigned int offset, const void *source,

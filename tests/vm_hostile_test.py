@@ -114,6 +114,8 @@ OPENING = {
     "ConfigChangesAfterALook": HARMLESS,
     "GenerationChangesForEver": HARMLESS,
     "ConfigIsGarbage": REFUSED,
+    # HD-13
+    "PhysicalBlockExpIs64": HARMLESS,
     # HD-16
     "OfferChanges": HARMLESS,
     "OfferIsEverything": REFUSED,

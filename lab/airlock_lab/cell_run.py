@@ -26,10 +26,6 @@ FILE_BYTES_MOST = 64 << 10
 BIG_FILE_BYTES = 4 << 20
 TIMEOUT_SECONDS = 600
 
-# Regions that the module refuses on a kernel, and the size that it asks for instead.
-REFUSED = {("7.2", "4M"): "8 MiB"}
-# What the kernel logs as an error because of such a refusal, and only then.
-REFUSAL_LOG = "airlock: a region of|virtio_blk: probe of|virtio_blk virtio[0-9]+: probe"
 # qboot sets no MTRRs: our module says what that costs where the processor heeds it.
 QBOOT_LOG = "airlock: region at .* not write-back: the MTRRs"
 # Debian has no kernel with KASAN or kmemleak; this is what its kernels can watch memory with. What
@@ -44,8 +40,8 @@ class CellFailure(Exception):
 
 
 def run_cell(cell, module, directory, console_file):
-    """Runs it with its files in `directory`, keeps the console; a note for its line ("" or why no
-    disk). `module` is ours, for its kernel. Raises CellFailure."""
+    """Runs it with its files in `directory`, keeps the console. `module` is ours, for its kernel.
+    Raises CellFailure."""
     directory = Path(directory)
     image = directory / "disk.img"
     with open(image, "wb") as file:
@@ -66,8 +62,6 @@ def run_cell(cell, module, directory, console_file):
         if (status := device.stop()) != 0:
             raise CellFailure(f"the device ended with {status}: {device.log()[-1:]}")
     check_device(cell, device.stats(), directory)
-    refused = REFUSED.get((cell.kernel, cell.region))
-    return f"region refused: {refused} or more" if refused else ""
 
 
 def make_tree(directory, dice):
@@ -90,14 +84,12 @@ def make_tree(directory, dice):
 
 def settings(cell, directory, server, data):
     """The variables of lab/cell.sh."""
-    refused = REFUSED.get((cell.kernel, cell.region), "")
     values = {
         "CPUS": cell.cpus,
         "PACKED": "1" if cell.ring == "packed" else "0",
         "MODE": MODES[cell.address],
         "REGION_KIB": int(cell.region.removesuffix("M")) << 10,
-        "REFUSED": refused,
-        "EXPECTED": f"{QBOOT_LOG}|{REFUSAL_LOG}" if refused else QBOOT_LOG,
+        "EXPECTED": QBOOT_LOG,
         "PORT": server.port,
         "DOWN_SUM": hashlib.sha256(data).hexdigest(),
         "UP_SUM": harness.sha256(directory / "tree.tar"),
@@ -145,8 +137,6 @@ def check_device(cell, stats, directory):
               if stats["dma"][key]}
     if wrong:
         raise CellFailure(f"the device counted {wrong}")
-    if (cell.kernel, cell.region) in REFUSED:
-        return
     if stats["bytes_written"] < DISK_BYTES // 16:
         raise CellFailure(f"only {stats['bytes_written']} bytes were written")
     check_view(cell, stats["view"])

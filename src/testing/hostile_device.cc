@@ -61,6 +61,13 @@ void config_is_garbage(HostileDevice& device) {
   });
 }
 
+void physical_block_exp_is_64(HostileDevice& device) {
+  device.fake_registers([](std::uint64_t offset, std::uint64_t& value) {
+    constexpr std::uint64_t kExponent = offsetof(spec::VirtioBlkConfig, physical_block_exp);
+    if (offset == pci::kDeviceConfigOffset + kExponent) value = 64;
+  });
+}
+
 void registers_are_gone(HostileDevice& device) {
   device.fake_registers([](std::uint64_t /*offset*/, std::uint64_t& value) { value = kGone; });
 }
@@ -195,6 +202,7 @@ constexpr DeviceLie kOpeningLies[] = {
     {.name = "QueueSizeIsFfff", .tell = register_says<offsetof(Cfg, queue_size), 0xffff>},
     {.name = "QueueSizeIsNoPowerOfTwo", .tell = register_says<offsetof(Cfg, queue_size), 63>},
     {.name = "ConfigIsGarbage", .tell = config_is_garbage},
+    {.name = "PhysicalBlockExpIs64", .tell = physical_block_exp_is_64},
     {.name = "OfferIsEverything", .tell = offer_is_everything},
     {.name = "RegistersAreGone", .tell = registers_are_gone},
 };
