@@ -40,6 +40,9 @@ enum airlock_address_mode {
 	AIRLOCK_ADDRESS_OFFSET,
 };
 
+/* Of the configuration, what is kept of it: no driver that is taken has more. */
+#define AIRLOCK_CONFIG_KEPT 256
+
 struct airlock_vq {
 	struct virtqueue *vq; /* published with release, read by interrupts */
 	struct airlock_shadow *shadow; /* of a split queue; NULL for a packed one */
@@ -60,6 +63,17 @@ struct airlock_device {
 	unsigned int generation_changes; /* in a row */
 	bool dead; /* gone, or did not answer a reset in time: refuse to go on until it does */
 	struct mutex vqs_lock; /* against the making and freeing of queues */
+
+	/*
+	 * A driver that was stopped gets its queues back, whatever the device does; see
+	 * airlock_restore_driver(). While mute, nobody asks the device for anything: the status is
+	 * kept here, the configuration is what it was, the queues are broken.
+	 */
+	bool restoring;
+	bool mute;
+	u8 mute_status;
+	u8 config_kept[AIRLOCK_CONFIG_KEPT]; /* as the driver was told when it was bound */
+	unsigned int vqs_bound; /* queues that it asked for then */
 
 	struct delayed_work watch;
 	spinlock_t watch_lock; /* guards watching against a work item that queues itself */
@@ -119,6 +133,8 @@ void airlock_watch_init(struct airlock_device *adev);
 void airlock_watch_start(struct airlock_device *adev);
 void airlock_watch_now(struct airlock_device *adev);
 void airlock_watch_settle(struct airlock_device *adev);
+/* After virtio_device_freeze(). If this fails, the driver has queues all the same: broken ones. */
+int airlock_restore_driver(struct airlock_device *adev);
 void airlock_watch_stop(struct airlock_device *adev);
 
 /* airlock_inflight.c */

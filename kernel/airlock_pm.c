@@ -53,7 +53,12 @@ static int airlock_restore(struct device *dev)
 	if (err)
 		return err;
 	pci_set_master(adev->pdev);
-	err = virtio_device_restore(&adev->vdev);
+	err = airlock_restore_driver(adev);
+	if (err) {
+		adev->given_up = true;
+		dev_err(dev, "airlock: the device did not wake up: %d; all requests fail from now on\n",
+			err);
+	}
 	airlock_watch_start(adev);
 	return err;
 }

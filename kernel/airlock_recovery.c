@@ -85,6 +85,32 @@ static enum airlock_health settle(struct airlock_device *adev)
 }
 
 #ifdef CONFIG_PM_SLEEP
+/*
+ * Stock drivers take for granted that this works. One that is left without queues keeps what is
+ * asked of it waiting, and when it is removed virtio_blk (6.1, 6.12) frees the array of its queues
+ * a second time. So if the device cannot be set up again, the driver is given queues that nobody
+ * serves: all that it asks for fails at once.
+ */
+int airlock_restore_driver(struct airlock_device *adev)
+{
+	int err = -EIO;
+
+	adev->restoring = true;
+	if (!adev->dead)
+		err = virtio_device_restore(&adev->vdev);
+	if (err) {
+		adev->mute = true;
+		adev->mute_status = 0;
+		if (virtio_device_restore(&adev->vdev))
+			pci_err(adev->pdev, "airlock: the driver is left without queues\n");
+		mutex_lock(&adev->vqs_lock);
+		airlock_inflight_end(adev);
+		mutex_unlock(&adev->vqs_lock);
+	}
+	adev->restoring = false;
+	return err;
+}
+
 static bool too_often(struct airlock_device *adev)
 {
 	if (time_after(jiffies, adev->restart_window + RESTARTS_WINDOW)) {
@@ -105,7 +131,7 @@ static int restart(struct airlock_device *adev)
 	if (too_often(adev))
 		return -EBUSY;
 	err = virtio_device_freeze(&adev->vdev);
-	return err ? err : virtio_device_restore(&adev->vdev);
+	return err ? err : airlock_restore_driver(adev);
 }
 #else
 static int restart(struct airlock_device *adev)

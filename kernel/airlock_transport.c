@@ -55,12 +55,21 @@ static void config_get(struct virtio_device *vdev, unsigned int offset, void *ta
 {
 	struct airlock_device *adev = to_airlock(vdev);
 
+	bool kept = airlock_range_within(offset, length, sizeof(adev->config_kept));
+
 	memset(target, 0, length);
+	if (adev->mute) {
+		if (kept)
+			memcpy(target, adev->config_kept + offset, length);
+		return;
+	}
 	if (!config_has(adev, offset, length))
 		return;
 	read_config(adev->mdev.device + offset, target, length);
 	if (vdev->id.device == VIRTIO_ID_BLOCK)
 		airlock_blk_check_config(vdev, offset, target, length);
+	if (kept && !adev->restoring)
+		memcpy(adev->config_kept + offset, target, length);
 }
 
 static void config_set(struct virtio_device *vdev, unsigned int offset, const void *source,
@@ -70,7 +79,7 @@ static void config_set(struct virtio_device *vdev, unsigned int offset, const vo
 	void __iomem *target = adev->mdev.device + offset;
 	unsigned int i;
 
-	if (!config_has(adev, offset, length))
+	if (adev->mute || !config_has(adev, offset, length))
 		return;
 	if (length == 2) {
 		__le16 word;
@@ -98,7 +107,7 @@ static void config_set(struct virtio_device *vdev, unsigned int offset, const vo
 static u32 config_generation(struct virtio_device *vdev)
 {
 	struct airlock_device *adev = to_airlock(vdev);
-	u32 generation = vp_modern_generation(&adev->mdev);
+	u32 generation = adev->mute ? adev->generation : vp_modern_generation(&adev->mdev);
 
 	if (generation == adev->generation) {
 		adev->generation_changes = 0;
@@ -120,6 +129,8 @@ static u8 get_status(struct virtio_device *vdev)
 {
 	struct airlock_device *adev = to_airlock(vdev);
 
+	if (adev->mute)
+		return adev->mute_status;
 	return adev->dead ? 0 : vp_modern_get_status(&adev->mdev);
 }
 
@@ -127,7 +138,9 @@ static void set_status(struct virtio_device *vdev, u8 status)
 {
 	struct airlock_device *adev = to_airlock(vdev);
 
-	if (!adev->dead)
+	if (adev->mute)
+		adev->mute_status = status;
+	else if (!adev->dead)
 		vp_modern_set_status(&adev->mdev, status);
 }
 
@@ -141,10 +154,14 @@ static void reset(struct virtio_device *vdev)
 	struct airlock_device *adev = to_airlock(vdev);
 	unsigned long deadline = jiffies + msecs_to_jiffies(RESET_DEADLINE_MS);
 
-	adev->dead = false;
 	airlock_stop_vqs(adev);
-	adev->given_up = false;
 	vp_modern_set_status(&adev->mdev, 0);
+	if (adev->mute) {
+		adev->mute_status = 0;
+		return;
+	}
+	adev->dead = false;
+	adev->given_up = false;
 	while (vp_modern_get_status(&adev->mdev)) {
 		bool gone = !pci_device_is_present(adev->pdev);
 
@@ -162,6 +179,19 @@ static void reset(struct virtio_device *vdev)
 	airlock_synchronize_cbs(vdev);
 	if (!adev->dead)
 		airlock_pool_unspoil(&adev->pool);
+}
+
+/* When a driver is bound: the device is asked again, and is new to this one. */
+static u64 get_features(struct virtio_device *vdev)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+
+	if (adev->mute) {
+		adev->mute = false;
+		reset(vdev);
+	}
+	memset(adev->config_kept, 0, sizeof(adev->config_kept));
+	return airlock_get_features(vdev);
 }
 
 static const char *bus_name(struct virtio_device *vdev)
@@ -225,7 +255,7 @@ const struct virtio_config_ops airlock_config_ops = {
 	.find_vqs = transport_find_vqs,
 	.del_vqs = del_vqs,
 	.synchronize_cbs = airlock_synchronize_cbs,
-	.get_features = airlock_get_features,
+	.get_features = get_features,
 	.finalize_features = airlock_finalize_features,
 	.bus_name = bus_name,
 	.set_vq_affinity = airlock_set_vq_affinity,

@@ -25,6 +25,8 @@
 #define RING_ALIGN SMP_CACHE_BYTES
 /* As long as for the whole device (HD-19). */
 #define QUEUE_RESET_DEADLINE_MS 10000
+/* Of a queue that nobody serves. */
+#define MUTE_QUEUE_SIZE 16
 
 static struct airlock_vq *slot_of(struct virtqueue *vq)
 {
@@ -33,6 +35,9 @@ static struct airlock_vq *slot_of(struct virtqueue *vq)
 
 static bool notify_packed(struct virtqueue *vq)
 {
+	/* A queue that nobody serves. */
+	if (!vq->priv)
+		return false;
 	iowrite16(vq->index, (void __force __iomem *)vq->priv);
 	return true;
 }
@@ -351,31 +356,84 @@ static int setup_all(struct airlock_device *adev, unsigned int nvqs, struct virt
 	return 0;
 }
 
-int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],
-		     struct virtqueue_info info[], struct irq_affinity *desc)
+/*
+ * Queues that nobody serves, in the pool that they had, without interrupts and broken. What a
+ * driver adds to them it gets back as an error.
+ */
+static int setup_mute(struct airlock_device *adev, unsigned int nvqs, struct virtqueue *vqs[],
+		      const struct virtqueue_info info[])
 {
-	struct airlock_device *adev = to_airlock(vdev);
-	struct vector_need need = count_vectors(vdev, nvqs, info);
+	unsigned int i;
+	u16 index = 0;
+
+	for (i = 0; i < nvqs; i++) {
+		struct airlock_vq *slot = &adev->vqs[index];
+
+		vqs[i] = NULL;
+		if (!info[i].name)
+			continue;
+		slot->vector = VIRTIO_MSI_NO_VECTOR;
+		slot->stopped = true;
+		slot->vq = create_vq(adev, slot, index, &info[i], MUTE_QUEUE_SIZE);
+		if (!slot->vq)
+			return -ENOMEM;
+		slot->vq->num_max = MUTE_QUEUE_SIZE;
+		if (slot->shadow)
+			airlock_shadow_stop(slot->shadow);
+		__virtqueue_break(slot->vq);
+		vqs[i] = slot->vq;
+		index++;
+	}
+	return 0;
+}
+
+/* A driver that is only restored has arrays as long as the queues that it had. */
+static int check_count(struct airlock_device *adev, unsigned int nvqs)
+{
+	if (!adev->restoring)
+		adev->vqs_bound = nvqs;
+	if (nvqs == adev->vqs_bound)
+		return 0;
+	pci_err(adev->pdev, "airlock: %u queues, and not %u as before\n", nvqs, adev->vqs_bound);
+	return -EINVAL;
+}
+
+static int open_region(struct airlock_device *adev, unsigned int nvqs,
+		       const struct virtqueue_info info[])
+{
 	size_t bytes;
 	int err;
 
 	if (adev->dead)
 		return -EIO;
 	err = ring_bytes(adev, nvqs, info, &bytes);
-	if (err)
-		return err;
-	err = airlock_region_open(adev, bytes, nvqs);
+	return err ? err : airlock_region_open(adev, bytes, nvqs);
+}
+
+int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],
+		     struct virtqueue_info info[], struct irq_affinity *desc)
+{
+	struct airlock_device *adev = to_airlock(vdev);
+	struct vector_need need = count_vectors(vdev, nvqs, info);
+	int err = check_count(adev, nvqs);
+
+	if (!err && !adev->mute)
+		err = open_region(adev, nvqs, info);
 	if (err)
 		return err;
 	adev->vqs = kcalloc(nvqs, sizeof(*adev->vqs), GFP_KERNEL);
 	if (!adev->vqs)
 		return -ENOMEM;
 	adev->vq_count = nvqs;
-	err = allocate_vectors(adev, need, desc);
-	if (!err)
-		err = request_fixed_irqs(adev);
-	if (!err)
-		err = setup_all(adev, nvqs, vqs, info, need);
+	if (adev->mute) {
+		err = setup_mute(adev, nvqs, vqs, info);
+	} else {
+		err = allocate_vectors(adev, need, desc);
+		if (!err)
+			err = request_fixed_irqs(adev);
+		if (!err)
+			err = setup_all(adev, nvqs, vqs, info, need);
+	}
 	if (err)
 		airlock_del_vqs(vdev);
 	return err;
