@@ -24,13 +24,16 @@ class VmTest(unittest.TestCase):
                               directory=self.directory)
 
     def boot(self, device, script, *arguments, kernel="6.1", module=True, status=0, timeout=180):
-        """Runs the script in a VM that has the device; its console, once its status is as given.
+        """Runs the script in a VM that has the device, or none (None); its console, once its status
+        is as given.
 
         The module is told to take packed rings too, so that the device chooses the format."""
         if module:
             arguments += ("--module", f"{harness.guest_module(kernel)},packed=1")
         script = "coldplug\n" + script
-        actual, console = harness.vm("--kernel", kernel, "--vfio-user", device.socket, *arguments,
-                                     script=script, timeout=timeout)
-        self.assertEqual(actual, status, console[-4000:] + "\n".join(device.log()))
+        if device:
+            arguments += ("--vfio-user", device.socket)
+        actual, console = harness.vm("--kernel", kernel, *arguments, script=script, timeout=timeout)
+        log = "\n".join(device.log()) if device else ""
+        self.assertEqual(actual, status, console[-4000:] + log)
         return console

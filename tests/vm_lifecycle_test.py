@@ -4,6 +4,7 @@
 Needs the lab and the binary that AIRLOCK names. AIRLOCK_KERNELS: guest kernels, "6.1" by default;
 AIRLOCK_ROUNDS: how often each operation is done, 5 by default."""
 
+import contextlib
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ KERNELS = os.environ.get("AIRLOCK_KERNELS", "6.1").split()
 ROUNDS = int(os.environ.get("AIRLOCK_ROUNDS", "5"))
 BOOT_SECONDS = 240
 ROUND_SECONDS = 20
+PORTS = 25  # of a machine at once: a device that was added cannot be taken out, see HotAdd
 
 # What no round may leave in the kernel's log. Failed requests are not among them: they are what a
 # disk that is taken away under load makes.
@@ -413,6 +415,92 @@ no_complaints
                       "--qemu-arg=pcie-root-port,id=port0,chassis=1,slot=1",
                       kernel=KERNELS[0], timeout=BOOT_SECONDS)
             self.assertEqual((first.stop(), second.stop()), (0, 0))
+
+    # One after the other is added, works, and is removed under load.
+    def test_rounds_of_adding_and_removing_under_load(self):
+        for kernel in KERNELS:
+            for first in range(1, ROUNDS + 1, PORTS):
+                with self.subTest(kernel=kernel, first=first):
+                    rounds = min(PORTS, ROUNDS + 1 - first)
+                    rests = self.add_and_remove(kernel, rounds)
+                    self.assertEqual(len(rests), rounds)
+                    self.assertEqual(len(set(rests)), 1, rests)
+                    print(f"{self.id().split('.', 1)[1]} {kernel}: {rounds} rounds, pool at rest",
+                          f"{rests[0]} slots each time")
+
+    def add_and_remove(self, kernel, rounds):
+        """One boot; the slots in use at rest in each round."""
+        qmp = self.directory / "qmp"
+        order = self.directory / "order"
+        order.write_text(json.dumps({
+            "driver": "vfio-user-pci", "id": "hotNUMBER", "bus": "portNUMBER",
+            "socket": {"type": "unix", "path": str(self.directory / "diskNUMBER.sock")}}))
+        plug = (f'plug={sys.executable} {harness.REPO}/tests/qmp.py {qmp} device_add '
+                f'"$(sed "s/NUMBER/$LAB_ARGUMENTS/g" {order})"')
+        ports = [f"--qemu-arg={word}" for number in range(1, rounds + 1) for word in
+                 ("-device", f"pcie-root-port,id=port{number},chassis={number},slot={number}")]
+        with contextlib.ExitStack() as stack:
+            disks = [stack.enter_context(harness.Device(
+                "blk", "--backend", "memory:32M", "--region", "8M", directory=self.directory,
+                name=f"disk{number}")) for number in range(1, rounds + 1)]
+            console = self.boot(None, GUEST + f"""
+for round in $(seq {rounds}); do
+  host plug $round
+  wait-for /dev/vda 60
+  device=$(basename $(readlink -f /sys/block/vda/device/..))
+  pool=${{pool%/*}}/$device
+  disk_works
+  fill
+  load_is_whole
+  echo "@@REST $(used_at_rest)@@"
+  start_load
+  echo 1 >/sys/bus/pci/devices/$device/remove
+  load_ended
+  pool_is_gone
+done
+no_complaints
+""", "--append", "pci=hpmmioprefsize=16M", "--qmp", qmp, "--on", plug, *ports, "--with", "fio",
+                                kernel=kernel, timeout=BOOT_SECONDS + rounds * ROUND_SECONDS)
+            for disk in disks:
+                self.assertEqual(disk.stop(), 0)
+                self.assertEqual(disk.stats()["violations"], 0)
+        return harness.said(console, "REST")
+
+
+class Kexec(LifecycleTest):
+    """The next kernel starts without a reset of the machine, and so of its devices."""
+
+    KEXECS = 3
+
+    # HD-18, HD-25: the kernel that leaves has reset the device, under load, and taken its bus
+    # mastering away. The next one finds a disk on which every block of the load is whole. It gets
+    # the files of the first, which are those below all that is mounted.
+    def test_the_next_kernel_finds_the_disk_whole(self):
+        for kernel in KERNELS:
+            with self.subTest(kernel=kernel), self.device() as device:
+                image = harness.REPO / f"build/lab/kernels/{kernel}/vmlinuz"
+                console = self.boot(device, GUEST + f"""
+disk_works
+if [ $LAB_BOOT = 1 ]; then fill; fi
+load_is_whole
+no_complaints
+echo "@@REST $(used_at_rest)@@"
+test $LAB_BOOT -le {self.KEXECS} || exit 0
+mount --bind / /mnt
+(cd /mnt && find . | cpio -o -H newc) >/run/initrd
+umount /mnt
+kexec --kexec-file-syscall --load /lab/vmlinuz --initrd=/run/initrd --reuse-cmdline
+start_load
+kexec --exec
+exit 1
+""", "--reboots", str(self.KEXECS), "--with", "fio", "--with", "kexec", "--memory", "1G",
+                                    "--file", f"{image}:/lab/vmlinuz", kernel=kernel,
+                                    timeout=BOOT_SECONDS)
+                self.assertEqual(device.stop(), 0)
+                self.assertEqual(device.stats()["violations"], 0)
+                rests = harness.said(console, "REST")
+                self.assertEqual(len(rests), self.KEXECS + 1)
+                self.assertEqual(len(set(rests)), 1, rests)
 
 
 if __name__ == "__main__":
