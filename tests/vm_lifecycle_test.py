@@ -441,9 +441,10 @@ no_complaints
                  ("-device", f"pcie-root-port,id=port{number},chassis={number},slot={number}")]
         with contextlib.ExitStack() as stack:
             disks = [stack.enter_context(harness.Device(
-                "blk", "--backend", "memory:32M", "--region", "8M", directory=self.directory,
+                "blk", "--backend", "memory:48M", "--region", "8M", directory=self.directory,
                 name=f"disk{number}")) for number in range(1, rounds + 1)]
             console = self.boot(None, GUEST + f"""
+modprobe virtio_blk
 for round in $(seq {rounds}); do
   host plug $round
   wait-for /dev/vda 60
