@@ -241,8 +241,8 @@ std::unique_ptr<HostileRing> HostileRing::create(const Place& place) {
 }
 
 const std::deque<HostileRing::Request>& HostileRing::open() {
-  // No more than a ring holds, whatever a lie has made of its index.
-  for (std::uint32_t i = 0; i < slots(); i++) {
+  // No more than a ring holds, however often a lie changes its index.
+  while (open_.size() < slots()) {
     auto request = look();
     if (!request) break;
     open_.push_back(std::move(*request));
