@@ -31,7 +31,7 @@ Poller::Watch& Poller::Watch::operator=(Watch&& other) noexcept {
 }
 
 void Poller::Watch::wait_for(std::uint32_t events) {
-  if (events == events_) return;
+  if (poller_ == nullptr || events == events_) return;
   events_ = events;
   epoll_event event{.events = events, .data = {.u64 = id_}};
   epoll_ctl(poller_->epoll_.get(), EPOLL_CTL_MOD, fd_, &event);
@@ -50,7 +50,7 @@ Result<Poller::Watch> Poller::watch(int fd, std::uint32_t events, Callback callb
   return Watch(*this, id, fd, events);
 }
 
-Result<void> Poller::wait(std::optional<TimePoint> until) {
+Result<bool> Poller::wait(std::optional<TimePoint> until) {
   timespec limit = {};
   if (until) {
     const auto left = std::max(*until - Clock::now(), Clock::duration::zero());
@@ -67,7 +67,7 @@ Result<void> Poller::wait(std::optional<TimePoint> until) {
     const std::shared_ptr<Callback> kept = found->second;  // it may end its own watch
     (*kept)();
   }
-  return {};
+  return ready > 0;
 }
 
 }  // namespace airlock::guard

@@ -31,7 +31,8 @@ class Poller {
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
 
-    /// What to wait for: EPOLLIN, EPOLLOUT, both or 0. No system call if it is as before.
+    /// What to wait for: EPOLLIN, EPOLLOUT, both or 0. No system call if it is as before; nothing
+    /// at all if no fd is watched.
     void wait_for(std::uint32_t events);
 
    private:
@@ -52,8 +53,8 @@ class Poller {
   Result<Watch> watch(int fd, std::uint32_t events, Callback callback);
 
   /// Waits until something is ready, `until` has come or a signal was caught, and calls whom it
-  /// concerns. Errors: kSystem.
-  Result<void> wait(std::optional<TimePoint> until);
+  /// concerns; whether there was anybody. Errors: kSystem.
+  Result<bool> wait(std::optional<TimePoint> until);
 
  private:
   explicit Poller(Fd epoll) : epoll_(std::move(epoll)) {}

@@ -28,7 +28,8 @@ class RecordingHandler final : public Handler {
   static constexpr std::uint32_t kMapped = 2;    // its second page can be mapped
   static constexpr std::uint32_t kWriteOnly = 3;
   static constexpr std::uint32_t kAbsent = 4;
-  static constexpr std::uint64_t kSize = 8192;  // of every region that is there
+  static constexpr std::uint64_t kSize = 8192;  // of every region that is there, but
+  static constexpr std::uint64_t kConfigSize = 4096;
   static constexpr std::uint64_t kPage = 4096;
   static constexpr std::uint32_t kVectors = 20;  // MSI-X; no other interrupts
 
@@ -46,8 +47,9 @@ class RecordingHandler final : public Handler {
   bool hold = false;             // replies go to `held`
   std::vector<Reply> held;
   bool is_connected = false;
+  Fd other_memfd;  // in place of its own, if there is one
 
-  [[nodiscard]] const Fd& memfd() const { return memfd_.fd(); }
+  [[nodiscard]] const Fd& memfd() const { return other_memfd ? other_memfd : memfd_.fd(); }
   // The calls so far, forgotten.
   std::vector<std::string> take_calls() { return std::exchange(calls, {}); }
 
@@ -68,12 +70,13 @@ class RecordingHandler final : public Handler {
   RegionInfo region(std::uint32_t index) override {
     CHECK(is_connected && index < spec::VFIO_PCI_NUM_REGIONS);
     if (index >= kAbsent && index != spec::VFIO_PCI_CONFIG_REGION_INDEX) return {};
-    RegionInfo info{.size = kSize,
+    const bool is_config = index == spec::VFIO_PCI_CONFIG_REGION_INDEX;
+    RegionInfo info{.size = is_config ? kConfigSize : kSize,
                     .readable = index != kWriteOnly,
                     .writable = index != kReadOnly,
                     .mapping = std::nullopt};
     if (index == kMapped) {
-      info.mapping = {.fd = memfd_.fd().get(),
+      info.mapping = {.fd = memfd().get(),
                       .file_offset = 0,
                       .area = {.offset = kPage, .size = kSize - kPage}};
     }
