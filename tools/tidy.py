@@ -105,7 +105,8 @@ def may_include(file, target):
         return "driver and device never include each other: they meet in ring/, pci/ and spec/"
     if own == "testing":
         return f"testing never includes {target}" if target in ("cli", "guard") else None
-    if own == "guard" and not file.is_test and target not in GUARD_NEEDS:
+    is_fixture = file.path.endswith("_fixture.h")
+    if own == "guard" and not (file.is_test or is_fixture) and target not in GUARD_NEEDS:
         return "guard needs " + ", ".join(sorted(GUARD_NEEDS)) + " only"
     if FLOORS.index(target) > FLOORS.index(own):
         return f"{own} may include only folders above it, and {target} is below"
