@@ -20,7 +20,7 @@ struct airlock_guard_file {
   uint64_t bytes; /* its size */
 };
 
-/* F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: the size is for ever. */
+/* Whether its size is for ever: F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW. */
 static inline bool airlock_guard_is_sealed(const struct airlock_guard_file* file) {
   return file->memfd && (file->seals & 7u) == 7u;
 }
@@ -62,23 +62,22 @@ static inline struct airlock_guard_share airlock_guard_clip(const struct airlock
                                                             uint64_t address, uint64_t size) {
   struct airlock_guard_share share = {airlock_guard_gives(rules), false, address, size};
   const uint64_t first = rules->window_first;
+  uint64_t room = 0;
 
   if (rules->policy != AIRLOCK_GUARD_WINDOW) return share;
   share.tell = airlock_ranges_overlap(address, size, first, rules->window_bytes);
   if (!share.tell) return share;
-  if (address < first) {
-    share.address = first;
-    share.size = size - (first - address);
-  }
-  if (!airlock_range_inside(share.address, share.size, first, rules->window_bytes))
-    share.size = rules->window_bytes - (share.address - first);
+  if (address < first) share.address = first;
+  room = rules->window_bytes - (share.address - first);
+  share.size = size - (share.address - address);
+  if (share.size > room) share.size = room;
   return share;
 }
 
 /*
  * DMA_MAP of the VM, from `offset` of its file on. Where it passes, `share` is for the device. With
- * the fd if the policy is OPEN; or if the window holds all of the file and nothing else is in it,
- * and the device cannot shorten it under the VM.
+ * the fd if the policy is OPEN; or if all of the file is this range in the window, for reading and
+ * writing, and the device cannot take any of it from under the VM.
  */
 static inline enum airlock_guard_reason airlock_guard_dma_map(
     const struct airlock_guard_rules* rules, const struct airlock_guard_memory* memory,
@@ -92,10 +91,10 @@ static inline enum airlock_guard_reason airlock_guard_dma_map(
                                memory->maps[i].size))
       return AIRLOCK_GUARD_MAPPED_TWICE;
   *share = airlock_guard_clip(rules, map->address, map->size);
-  share->with_fd = file->present && (rules->policy == AIRLOCK_GUARD_OPEN ||
-                                     (rules->policy == AIRLOCK_GUARD_WINDOW && share->tell &&
-                                      offset == 0 && share->size == map->size &&
-                                      file->bytes == map->size && airlock_guard_is_sealed(file)));
+  share->with_fd = file->present && rules->policy == AIRLOCK_GUARD_OPEN;
+  if (file->present && rules->policy == AIRLOCK_GUARD_WINDOW && share->tell)
+    share->with_fd = share->size == map->size && file->bytes == map->size && offset == 0 &&
+                     map->flags == 3 && airlock_guard_is_sealed(file) && !file->huge;
   return AIRLOCK_GUARD_PASS;
 }
 
