@@ -8,6 +8,7 @@
 
 #include "core/descriptor.h"
 #include "ring/features.h"
+#include "ring/queue_record.h"
 #include "ring/queue_size.h"
 #include "spec/virtio_ring.h"
 #include "window/address.h"
@@ -115,6 +116,7 @@ struct QueueConfig {
   QueueSize size;
   QueueAreas areas;
   Features features{};
+  QueueRecord record{};  // ours: the driver knows nothing of it
 };
 
 /// A queue as its driver lays it out.

@@ -72,6 +72,13 @@ class PackedDeviceRing {
     bytes_.store_release<Le16>(at(slot) + offsetof(spec::PvirtqDesc, flags),
                                Le16(used_flags(wrap, wrote)));
   }
+  /// All of a used descriptor by one store, so that it is either there or what it was, whenever the
+  /// process ends. Release, as publish_used().
+  void publish_whole(std::uint16_t slot, const PackedUsed& used, bool wrap) const {
+    const std::uint64_t rest = used.length | std::uint64_t{used.id} << 32 |
+                               std::uint64_t{used_flags(wrap, used.length != 0)} << 48;
+    bytes_.store_release<Le64>(at(slot) + offsetof(spec::PvirtqDesc, len), Le64(rest));
+  }
 
  private:
   static std::uint64_t at(std::uint32_t slot) {

@@ -26,18 +26,36 @@ Result<PackedDeviceQueue::Views> PackedDeviceQueue::open_views(const QueueConfig
 
 Result<PackedDeviceQueue> PackedDeviceQueue::create(const QueueConfig& config,
                                                     const window::Window& window) {
-  return PackedDeviceQueue(config, window, TRY(open_views(config, window)));
+  const Views views = TRY(open_views(config, window));
+  const auto start = find_start(config, views.ring);
+  if (!start) return fail({.code = start.error().code, .queue = config.queue});
+  if (config.record) config.record.begin(Format::kPacked, config.size, *start);
+  return PackedDeviceQueue(config, window, views, *start);
+}
+
+Result<PackedPosition> PackedDeviceQueue::find_start(const QueueConfig& config,
+                                                     const PackedDeviceRing& ring) {
+  const auto before = TRY(config.record.find(Format::kPacked, config.size));
+  if (!before) return PackedPosition();
+  // Nobody can have got round the ring to make this one available again in the same lap.
+  const std::uint16_t flags = ring.acquire_flags(before->position.slot());
+  const bool shown = !airlock_packed_is_available(flags, before->position.wrap());
+  return shown ? before->next : before->position;
 }
 
 PackedDeviceQueue::PackedDeviceQueue(const QueueConfig& config, const window::Window& window,
-                                     const Views& views)
+                                     const Views& views, PackedPosition start)
     : config_(config),
       window_(&window),
       views_(views),
       walk_(config.size, config.features, window),
       records_(config.size.value()),
       ids_(kBufferIds),
-      free_slots_(config.size.value()) {
+      ordered_(config.features.in_order || config.record),
+      free_slots_(config.size.value()),
+      next_avail_(start),
+      next_used_(start),
+      published_used_(start) {
   // The last one's successor is never looked up: there are no more chains than slots.
   for (std::size_t i = 0; i < records_.size(); ++i)
     records_[i].next = static_cast<std::uint16_t>(i + 1);
@@ -70,7 +88,8 @@ Result<void> PackedDeviceQueue::push_used(Head head, std::uint32_t written_bytes
   record.written_bytes = written_bytes;
   --in_flight_;
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
-  if (config_.features.in_order) {
+  if (config_.record) return {};  // publish() touches the ring, and nothing else does
+  if (ordered_) {
     put_finished();
   } else {
     put_used(index);
@@ -79,9 +98,15 @@ Result<void> PackedDeviceQueue::push_used(Head head, std::uint32_t written_bytes
 }
 
 void PackedDeviceQueue::publish() {
-  if (broken_ || !first_) return;
+  if (broken_) return;
+  if (config_.record) return publish_finished();
+  if (!first_) return;
   views_.ring.publish_used(first_->position.slot(), first_->position.wrap(), first_->wrote);
   first_.reset();
+  count_published();
+}
+
+void PackedDeviceQueue::count_published() {
   published_used_ = next_used_;
   free_slots_ += pushed_slots_;
   unsignalled_slots_ = std::min(unsignalled_slots_ + pushed_slots_, config_.size.value());
@@ -169,7 +194,7 @@ Head PackedDeviceQueue::keep(std::uint32_t slots, std::uint32_t writable_bytes) 
   record.id = id_;
   record.slots = static_cast<std::uint16_t>(slots);
   record.state = Record::State::kInFlight;
-  if (config_.features.in_order) {
+  if (ordered_) {
     (taken_ == 0 ? oldest_ : records_[newest_].next) = index;
     newest_ = index;
   }
@@ -182,7 +207,7 @@ Head PackedDeviceQueue::keep(std::uint32_t slots, std::uint32_t writable_bytes) 
 
 // Writes the used descriptor of a chain, and forgets the chain.
 void PackedDeviceQueue::put_used(std::uint16_t index) {
-  Record& record = records_[index];
+  const Record& record = records_[index];
   const bool wrote = record.written_bytes != 0;
   views_.ring.put_used(next_used_.slot(), {.id = record.id, .length = record.written_bytes});
   if (first_) {
@@ -190,6 +215,12 @@ void PackedDeviceQueue::put_used(std::uint16_t index) {
   } else {
     first_ = First{.position = next_used_, .wrote = wrote};
   }
+  release(index);
+}
+
+// Forgets a chain whose used descriptor is written.
+void PackedDeviceQueue::release(std::uint16_t index) {
+  Record& record = records_[index];
   next_used_.advance(record.slots, config_.size);
   pushed_slots_ += record.slots;
   ids_[record.id] = false;
@@ -199,14 +230,37 @@ void PackedDeviceQueue::put_used(std::uint16_t index) {
   first_free_ = index;
 }
 
+bool PackedDeviceQueue::oldest_is_done() const {
+  return taken_ != 0 && records_[oldest_].state == Record::State::kHeldBack;
+}
+
 // In order: the oldest chains, as far as they are pushed. Each gets a used descriptor, though one
 // for all of them would do: so the driver learns the length of each. VIRTIO 1.3, 2.8.8.
 void PackedDeviceQueue::put_finished() {
-  while (taken_ != 0 && records_[oldest_].state == Record::State::kHeldBack) {
+  while (oldest_is_done()) {
     const std::uint16_t next = records_[oldest_].next;
     put_used(oldest_);
     oldest_ = next;
   }
+}
+
+// With a record: the oldest chains, as far as they are pushed. A used descriptor overwrites the
+// first one of its chain, of which a process that takes our place could make nothing if it were
+// half there; and where it is there, that process has to know where the next one goes.
+void PackedDeviceQueue::publish_finished() {
+  while (oldest_is_done()) {
+    const std::uint16_t index = oldest_;
+    const Record& record = records_[index];
+    oldest_ = record.next;
+    PackedPosition next = next_used_;
+    next.advance(record.slots, config_.size);
+    config_.record.advance(next_used_, next);
+    // Release: the record comes first.
+    views_.ring.publish_whole(next_used_.slot(), {.id = record.id, .length = record.written_bytes},
+                              next_used_.wrap());
+    release(index);
+  }
+  count_published();
 }
 
 }  // namespace airlock::ring

@@ -18,8 +18,8 @@ namespace airlock::ring {
 /// the first lie breaks this queue, for good, and nothing else. Positions, wrap counters and buffer
 /// ids in flight are private. VIRTIO 1.3, 2.8.
 ///
-/// With VIRTIO_F_IN_ORDER chains may still be pushed in any order: those whose predecessors are not
-/// done are held back.
+/// With VIRTIO_F_IN_ORDER, or a record of how far the queue got, chains may still be pushed in any
+/// order: those whose predecessors are not done are held back.
 ///
 /// One thread at a time. The window and its memory must outlive the queue.
 ///
@@ -30,9 +30,10 @@ namespace airlock::ring {
 class PackedDeviceQueue {
  public:
   /// Checks that the areas are aligned and that each lies in the window, whole, and starts with an
-  /// empty ring (slot 0, both wrap counters 1). Errors, all with the queue and the address:
-  /// kBadQueueSize, kNotAligned, kAddressOutside. VIRTIO 1.3, 2.8.1, 2.8.10.1; GEN-DR2, DMB-D7,
-  /// DMB-D8.
+  /// empty ring (slot 0, both wrap counters 1). With a live record it goes on where that one stood
+  /// instead: what was made available from there is to be done, again maybe. Errors, all with the
+  /// queue and the address: kBadQueueSize, kNotAligned, kAddressOutside; kWrongState (the record is
+  /// of another kind of queue). VIRTIO 1.3, 2.8.1, 2.8.10.1; GEN-DR2, DMB-D7, DMB-D8.
   static Result<PackedDeviceQueue> create(const QueueConfig& config, const window::Window& window);
 
   /// Takes the next available chain into `target`, which then is in flight until push_used();
@@ -46,15 +47,15 @@ class PackedDeviceQueue {
 
   /// Returns a chain, of whose writable part the device wrote the first `written_bytes`, at the
   /// next publish(). A head that is not in flight, or more bytes than the chain had, is our own bug
-  /// (CHECK). With VIRTIO_F_IN_ORDER the publish() that shows it is the first one after all chains
-  /// taken before it were pushed too; until then its id and slots are not the driver's to use
-  /// again. Errors: kQueueBroken: the head is accounted for, and the ring is left alone.
-  /// VIRTIO 1.3, 2.8.4, 2.8.6, 2.8.8.
+  /// (CHECK). With VIRTIO_F_IN_ORDER, or a record, the publish() that shows it is the first one
+  /// after all chains taken before it were pushed too; until then its id and slots are not the
+  /// driver's to use again. Errors: kQueueBroken: the head is accounted for, and the ring is left
+  /// alone. VIRTIO 1.3, 2.8.4, 2.8.6, 2.8.8.
   Result<void> push_used(Head head, std::uint32_t written_bytes);
 
   /// Shows the driver everything that was pushed: all or nothing, since it looks at one descriptor
-  /// after the other, and the first one's flags are written last. Release on those.
-  /// VIRTIO 1.3, 2.8.2.
+  /// after the other, and the first one's flags are written last. With a record one by one: each is
+  /// a store, so that none is ever half there. Release on those. VIRTIO 1.3, 2.8.2.
   void publish();
 
   /// After publish(): whether the driver is to be interrupted for what was published since this was
@@ -113,7 +114,9 @@ class PackedDeviceQueue {
   };
 
   static Result<Views> open_views(const QueueConfig& config, const window::Window& window);
-  PackedDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views);
+  static Result<PackedPosition> find_start(const QueueConfig& config, const PackedDeviceRing& ring);
+  PackedDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views,
+                    PackedPosition start);
   std::unexpected<Error> break_with(Error error);
   void ask_for_notification();
   [[nodiscard]] bool look();
@@ -122,6 +125,10 @@ class PackedDeviceQueue {
   [[nodiscard]] Head keep(std::uint32_t slots, std::uint32_t writable_bytes);
   void put_used(std::uint16_t index);
   void put_finished();
+  [[nodiscard]] bool oldest_is_done() const;
+  void publish_finished();
+  void count_published();
+  void release(std::uint16_t index);
 
   QueueConfig config_;
   const window::Window* window_;
@@ -129,9 +136,10 @@ class PackedDeviceQueue {
   ChainWalk walk_;
   std::vector<Record> records_;          // by head
   std::vector<bool> ids_;                // by buffer id: the driver may not use it now
+  bool ordered_;                         // chains are returned as they were taken
   std::uint16_t first_free_ = 0;         // of the records
-  std::uint16_t oldest_ = 0;             // in order: of the records taken and not in the ring
-  std::uint16_t newest_ = 0;             // in order: the last of them
+  std::uint16_t oldest_ = 0;             // if so: of the records taken and not in the ring
+  std::uint16_t newest_ = 0;             // if so: the last of them
   std::uint32_t taken_ = 0;              // how many those are: in flight or held back
   std::uint32_t in_flight_ = 0;          // of those, not pushed
   std::uint32_t free_slots_;             // that the driver may make available

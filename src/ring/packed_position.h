@@ -11,6 +11,13 @@ namespace airlock::ring {
 /// with each lap. Private: the peer's flags are compared with it. VIRTIO 1.3, 2.8.1.
 class PackedPosition {
  public:
+  constexpr PackedPosition() = default;
+  /// From a number that off_wrap() gave. Whether there is such a slot is the caller's to check.
+  static constexpr PackedPosition from(std::uint16_t off_wrap) {
+    PackedPosition position;
+    position.off_wrap_ = off_wrap;
+    return position;
+  }
   [[nodiscard]] constexpr std::uint16_t slot() const {
     return static_cast<std::uint16_t>(off_wrap_ & 0x7fffU);
   }

@@ -147,6 +147,11 @@ class UsedWriter {
   void publish_index(RingIndex index) const {
     bytes_.store_release<Le16>(offsetof(spec::VirtqUsedHeader, idx), Le16(index.value()));
   }
+  /// What publish_index() of this process, or of one before it, stored last. The driver can write
+  /// there too, to its own harm.
+  [[nodiscard]] RingIndex index() const {
+    return RingIndex(bytes_.load_relaxed<Le16>(offsetof(spec::VirtqUsedHeader, idx)).get());
+  }
   void put(std::uint16_t slot, const UsedElement& element) const {
     const std::uint64_t at =
         sizeof(spec::VirtqUsedHeader) + std::uint64_t{slot} * sizeof(spec::VirtqUsedElem);

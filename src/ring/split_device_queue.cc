@@ -22,17 +22,30 @@ Result<SplitDeviceQueue::Views> SplitDeviceQueue::open_views(const QueueConfig& 
 
 Result<SplitDeviceQueue> SplitDeviceQueue::create(const QueueConfig& config,
                                                   const window::Window& window) {
-  return SplitDeviceQueue(config, window, TRY(open_views(config, window)));
+  const Views views = TRY(open_views(config, window));
+  const auto before = config.record.find(Format::kSplit, config.size);
+  if (!before) return fail({.code = before.error().code, .queue = config.queue});
+  // Stored last of each publish(), at once: what stands before it is returned, what stands behind
+  // it is not. That the driver did not make more available than fits, pop() checks.
+  const RingIndex start = *before ? views.used.index() : RingIndex();
+  if (config.record) config.record.begin(Format::kSplit, config.size);
+  return SplitDeviceQueue(config, window, views, start);
 }
 
 SplitDeviceQueue::SplitDeviceQueue(const QueueConfig& config, const window::Window& window,
-                                   const Views& views)
+                                   const Views& views, RingIndex start)
     : config_(config),
       window_(&window),
       views_(views),
       walk_(config.size, config.features, window),
       records_(config.size.value()),
-      order_(config.features.in_order ? config.size.value() : 0) {}
+      ordered_(config.features.in_order || config.record),
+      order_(ordered_ ? config.size.value() : 0),
+      next_avail_(start),
+      seen_avail_(start),
+      next_used_(start),
+      published_used_(start),
+      signalled_used_(start) {}
 
 Result<void> SplitDeviceQueue::rebind() {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
@@ -52,7 +65,7 @@ Result<std::optional<Head>> SplitDeviceQueue::pop(Chain& target) {
   if (!head) return break_with(head.error());
   if (const auto walked = walk(*head, target); !walked) return break_with(walked.error());
   records_[*head] = {.writable_bytes = target.writable_bytes(), .state = Record::State::kInFlight};
-  if (config_.features.in_order) order_[next_avail_.slot(config_.size)] = *head;
+  if (ordered_) order_[next_avail_.slot(config_.size)] = *head;
   ++in_flight_;
   ++next_avail_;
   return std::optional(Head{*head});
@@ -67,7 +80,7 @@ Result<void> SplitDeviceQueue::push_used(Head head, std::uint32_t written_bytes)
   record = {};
   --in_flight_;
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
-  if (!config_.features.in_order) {
+  if (!ordered_) {
     put_used({.id = id, .length = written_bytes});
     return {};
   }

@@ -17,8 +17,9 @@ namespace airlock::ring {
 /// them as used. Everything that the driver wrote is read once and checked before it is believed;
 /// the first lie breaks this queue, for good, and nothing else. VIRTIO 1.3, 2.7.
 ///
-/// With VIRTIO_F_IN_ORDER chains may still be pushed in any order: those whose predecessors are not
-/// done are held back. With VIRTIO_F_EVENT_IDX the two flags stay 0 and events decide.
+/// With VIRTIO_F_IN_ORDER, or a record of how far the queue got, chains may still be pushed in any
+/// order: those whose predecessors are not done are held back. With VIRTIO_F_EVENT_IDX the two
+/// flags stay 0 and events decide.
 ///
 /// One thread at a time. The window and its memory must outlive the queue.
 ///
@@ -29,8 +30,10 @@ namespace airlock::ring {
 class SplitDeviceQueue {
  public:
   /// Checks that the areas are aligned and that each lies in the window, whole, and starts with
-  /// empty rings (both indices 0). Errors, all with the queue and the address: kNotAligned,
-  /// kAddressOutside. VIRTIO 1.3, 2.7; GEN-DR2, DMB-D7, DMB-D8.
+  /// empty rings (both indices 0). With a live record it goes on behind used.idx instead: what was
+  /// made available there is to be done, again maybe. Errors, all with the queue and the address:
+  /// kNotAligned, kAddressOutside; kWrongState (the record is of another kind of queue).
+  /// VIRTIO 1.3, 2.7; GEN-DR2, DMB-D7, DMB-D8.
   static Result<SplitDeviceQueue> create(const QueueConfig& config, const window::Window& window);
 
   /// Takes the next available chain into `target`, which then is in flight until push_used();
@@ -43,8 +46,9 @@ class SplitDeviceQueue {
 
   /// Returns a chain, of whose writable part the device wrote the first `written_bytes`, at the
   /// next publish(). A head that is not in flight, or more bytes than the chain had, is our own bug
-  /// (CHECK). With VIRTIO_F_IN_ORDER the publish() that shows it is the first one after all chains
-  /// taken before it were pushed too; until then its head is not the driver's to use again.
+  /// (CHECK). With VIRTIO_F_IN_ORDER, or a record, the publish() that shows it is the first one
+  /// after all chains taken before it were pushed too; until then its head is not the driver's to
+  /// use again.
   /// Errors: kQueueBroken: the head is accounted for, and the ring is left alone.
   /// VIRTIO 1.3, 2.7.8.2, 2.7.9.
   Result<void> push_used(Head head, std::uint32_t written_bytes);
@@ -101,7 +105,8 @@ class SplitDeviceQueue {
   };
 
   static Result<Views> open_views(const QueueConfig& config, const window::Window& window);
-  SplitDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views);
+  SplitDeviceQueue(const QueueConfig& config, const window::Window& window, const Views& views,
+                   RingIndex start);
   std::unexpected<Error> break_with(Error error);
   void ask_for_notification();
   [[nodiscard]] Result<bool> find_available();
@@ -115,7 +120,8 @@ class SplitDeviceQueue {
   Views views_;
   ChainWalk walk_;
   std::vector<Record> records_;       // by head
-  std::vector<std::uint16_t> order_;  // in order: heads as taken, from next_used_ to next_avail_
+  bool ordered_;                      // chains are returned as they were taken
+  std::vector<std::uint16_t> order_;  // if so: heads as taken, from next_used_ to next_avail_
   RingIndex next_avail_;              // the next entry that we take
   RingIndex seen_avail_;              // avail.idx as last read and checked
   RingIndex next_used_;               // where the next used element goes
