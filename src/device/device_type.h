@@ -9,6 +9,7 @@
 
 #include "device/queue_task.h"
 #include "pci/virtio_model.h"
+#include "ring/queue_record.h"
 
 namespace airlock::device {
 
@@ -19,6 +20,7 @@ struct QueueContext {
   pci::QueueSetup setup;
   const window::Window* window = nullptr;
   std::function<void()> interrupt;
+  ring::QueueRecord record{};  // where it leaves how far it got, and goes on from
 };
 
 /// A type of device (a disk, a network card) with its backend: it lives as long as the process,

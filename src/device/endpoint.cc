@@ -13,11 +13,12 @@ namespace airlock::device {
 
 /// What one client has: made when it comes (the first when the endpoint is), gone when it goes.
 struct Endpoint::Session {
-  Session(shm::SealedMemfd file, shm::Mapping mapped, DeviceType& type, QueueSet::Options queues)
+  Session(shm::SealedMemfd file, shm::Mapping mapped, DeviceType& type, QueueSet::Options queues,
+          const QueueStates* states)
       : memfd(std::move(file)),
         mapping(std::move(mapped)),
         window(mapping.bytes()),
-        model(type, window, std::move(queues)) {}
+        model(type, window, std::move(queues), states) {}
 
   [[nodiscard]] View view() const {
     const window::Touched touched = window.touched();
@@ -48,15 +49,23 @@ Endpoint::~Endpoint() {
 }
 
 Result<std::unique_ptr<Endpoint::Session>> Endpoint::make_session() {
-  shm::SealedMemfd memfd = TRY(shm::SealedMemfd::create(
-      {.name = "airlock-region", .size = options_.region_bytes, .pages = options_.pages}));
+  shm::SealedMemfd memfd = TRY(next_region());
   shm::Mapping mapping = TRY(memfd.map());
   auto session = std::make_unique<Session>(
       std::move(memfd), std::move(mapping), type_,
-      QueueSet::Options{.post = options_.post, .poll_max = options_.poll_max, .on_broken = {}});
+      QueueSet::Options{.post = options_.post, .poll_max = options_.poll_max, .on_broken = {}},
+      options_.states);
   session->pci = TRY(pci::VirtioPciDevice::create(options_.pci, session->model, session->window));
   session->model.attach(*session->pci);
   return session;
+}
+
+Result<shm::SealedMemfd> Endpoint::next_region() {
+  if (options_.region.fd()) return std::exchange(options_.region, {});
+  // Whatever queues there were, nothing of them is in a new region.
+  if (options_.states != nullptr) options_.states->forget_all();
+  return shm::SealedMemfd::create(
+      {.name = "airlock-region", .size = options_.region_bytes, .pages = options_.pages});
 }
 
 Endpoint::Stats Endpoint::stats() const {
@@ -91,7 +100,9 @@ void Endpoint::disconnected() {
   // Nobody is left to answer, so waiting for I/O keeps nobody waiting; and the next client must not
   // meet requests of this one.
   session_->model.queues().stop_and_wait(true);
-  session_->memfd.discard();  // a client that kept it keeps no memory of ours, and no data
+  // A client that kept it keeps no memory of ours, and no data. But where a process may come after
+  // this one, the client may have let go of it to start that.
+  if (options_.states == nullptr) session_->memfd.discard();
   stats_ = stats();
   stats_.guest_bytes = 0;
   session_.reset();

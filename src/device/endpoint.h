@@ -11,6 +11,7 @@
 
 #include "device/device_type.h"
 #include "device/queue_set.h"
+#include "device/queue_states.h"
 #include "pci/virtio_pci_device.h"
 #include "shm/sealed_memfd.h"
 #include "vfio_user/handler.h"
@@ -20,6 +21,9 @@ namespace airlock::device {
 /// One device as its vfio-user clients see it. Each client finds it as after power-on, with a
 /// region of its own: what one guest left there no other ever sees, even if the first client keeps
 /// its mapping. Control thread only.
+///
+/// Where another process may take this one's place (Options::states), a client's end is not that of
+/// what it left: neither its region nor its queues' records are touched then.
 ///
 /// Guest memory: under DmaPolicy::kRequire an fd that comes with DMA_MAP is closed at once,
 /// unmapped. Otherwise it is mapped until the client takes it back, and queues are at rest
@@ -32,6 +36,12 @@ class Endpoint final : public vfio_user::Handler {
     shm::PageKind pages = shm::PageKind::kNormal;
     QueueSet::Post post;
     std::chrono::microseconds poll_max{100};
+    /// Where queues leave how far they got, for a process that takes this one's place; null: none
+    /// will. Outlives the endpoint.
+    const QueueStates* states = nullptr;
+    /// With `states`: the region of the process whose place this one takes, of region_bytes, for
+    /// the first client. Its bytes are that client's, and its queues go on. Empty: there was none.
+    shm::SealedMemfd region{};
   };
 
   /// What the queues of a client work on, in the numbers that its driver wrote: those of now, or
@@ -90,6 +100,7 @@ class Endpoint final : public vfio_user::Handler {
 
   Endpoint(Options options, DeviceType& type);
   Result<std::unique_ptr<Session>> make_session();
+  Result<shm::SealedMemfd> next_region();
   /// Changes guest memory while no queue uses it, then answers.
   void change_guest_memory(std::function<Result<void>(window::GuestMemory&)> change,
                            vfio_user::Reply reply);

@@ -7,8 +7,8 @@
 namespace airlock::device {
 
 RunningModel::RunningModel(DeviceType& type, const window::Window& window,
-                           QueueSet::Options options)
-    : type_(type), window_(window), queues_([this, &options] {
+                           QueueSet::Options options, const QueueStates* states)
+    : type_(type), window_(window), states_(states), queues_([this, &options] {
         options.on_broken = [this](const Error& error) { transport_->report_violation(error); };
         return std::move(options);
       }()) {}
@@ -47,9 +47,20 @@ Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
     interrupts_.fetch_add(1, std::memory_order_relaxed);
     transport_->interrupt_queue(queue);
   };
-  auto task = TRY(type_.make_queue(
-      {.negotiated = negotiated, .setup = setup, .window = &window_, .interrupt = interrupt}));
-  return queues_.add(setup.index, std::move(task));
+  const auto record = states_ != nullptr ? states_->record(setup.index) : ring::QueueRecord();
+  const bool goes_on = record.live();
+  auto task = TRY(type_.make_queue({.negotiated = negotiated,
+                                    .setup = setup,
+                                    .window = &window_,
+                                    .interrupt = interrupt,
+                                    .record = record}));
+  TRY(queues_.add(setup.index, std::move(task)));
+  if (goes_on) interrupt();
+  return {};
+}
+
+void RunningModel::forget_queue(std::uint16_t queue) {
+  if (states_ != nullptr) states_->forget(queue);
 }
 
 void RunningModel::notify(std::uint16_t queue) {

@@ -7,6 +7,7 @@
 
 #include "device/device_type.h"
 #include "device/queue_set.h"
+#include "device/queue_states.h"
 
 namespace airlock::device {
 
@@ -14,8 +15,11 @@ namespace airlock::device {
 /// thread.
 class RunningModel final : public pci::VirtioModel {
  public:
-  /// `type` and `window` outlive it.
-  RunningModel(DeviceType& type, const window::Window& window, QueueSet::Options options);
+  /// `type`, `window` and `states` outlive it. A queue that is live in `states` (null: none is)
+  /// goes on from there, and interrupts once: the driver may wait for one that the process before
+  /// this one did not get round to.
+  RunningModel(DeviceType& type, const window::Window& window, QueueSet::Options options,
+               const QueueStates* states = nullptr);
 
   /// Says where interrupts and violations go. Before anything is started.
   void attach(pci::VirtioTransport& transport) { transport_ = &transport; }
@@ -46,11 +50,13 @@ class RunningModel final : public pci::VirtioModel {
   void reset_queue(std::uint16_t queue, std::function<void()> done) override;
   Result<void> start_queue(const pci::Negotiated& negotiated,
                            const pci::QueueSetup& setup) override;
+  void forget_queue(std::uint16_t queue) override;
   void notify(std::uint16_t queue) override;
 
  private:
   DeviceType& type_;
   const window::Window& window_;
+  const QueueStates* states_;
   pci::VirtioTransport* transport_ = nullptr;
   std::uint64_t notifications_ = 0;
   std::vector<pci::QueueSetup> setups_;

@@ -424,7 +424,8 @@ Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
                                  .areas = {.descriptors = setup.descriptor_area,
                                            .driver = setup.driver_area,
                                            .device = setup.device_area},
-                                 .features = features};
+                                 .features = features,
+                                 .record = context.record};
   auto ring = TRY(ring::DeviceQueue::create(config, *context.window));
   return std::make_unique<BlkQueue>(context, std::move(ring), setup.size, std::move(options));
 }
