@@ -106,6 +106,9 @@ class BlockBackend {
   /// straight between the segments and where they live.
   [[nodiscard]] virtual bool copies() const { return false; }
 
+  /// Whether what was written is still there for another process that opens it.
+  [[nodiscard]] virtual bool outlives_process() const { return true; }
+
   /// A line for people: what it is and where. No trailing newline.
   [[nodiscard]] virtual std::string describe() const = 0;
 

@@ -86,6 +86,14 @@ Opened<void> lock(const FileOptions& options, const Fd& fd) {
   whole.l_type = options.read_only ? F_RDLCK : F_WRLCK;
   whole.l_whence = SEEK_SET;
   if (fcntl(fd.get(), F_OFD_SETLK, &whole) == 0) return {};
+  if (options.wait && (errno == EAGAIN || errno == EACCES)) {
+    log(LogLevel::kInfo, "lock {}: waiting for another process that uses it", options.path);
+    int done = -1;
+    do {
+      done = fcntl(fd.get(), F_OFD_SETLKW, &whole);
+    } while (done != 0 && errno == EINTR);
+    if (done == 0) return {};
+  }
   if (errno == EAGAIN || errno == EACCES) {
     return refuse(options, "another process is using it",
                   options.read_only
@@ -173,7 +181,7 @@ Opened<void> open_direct(const FileOptions& options, const Geometry& geometry, F
 class FileBackend : public BlockBackend {
  public:
   FileBackend(FileOptions options, const Geometry& geometry)
-      : options_(std::move(options)), geometry_(geometry) {}
+      : options_(std::move(options)), geometry_(geometry), rings_(options_.keep_open) {}
 
   FileTarget& target() { return target_; }
   UringPool& rings() { return rings_; }

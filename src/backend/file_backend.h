@@ -29,6 +29,11 @@ struct FileOptions {
   /// they need is made at once.
   std::uint32_t channels = 0;
   std::uint32_t depth = 1;
+  /// Where another process has the image open, waits until it has not, instead of refusing.
+  bool wait = false;
+  /// A descriptor that stays open, whatever becomes of this process, while the kernel works on its
+  /// requests; -1: none. Outlives the backend.
+  int keep_open = -1;
 };
 
 /// Opens a raw image, or a block device, whose size is the disk's. Two servers can't have one image

@@ -146,6 +146,7 @@ class MemoryBackend : public BlockBackend {
   [[nodiscard]] bool mapped() const { return static_cast<bool>(memory_); }
   [[nodiscard]] const Geometry& geometry() const override { return geometry_; }
   [[nodiscard]] bool copies() const override { return true; }
+  [[nodiscard]] bool outlives_process() const override { return false; }
   [[nodiscard]] std::string describe() const override {
     return fmt::format("memory, {}", format_size(geometry_.capacity_bytes));
   }

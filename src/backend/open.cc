@@ -50,6 +50,8 @@ Opened<std::unique_ptr<BlockBackend>> open_file_spec(std::string_view spec, std:
   options.read_only = wanted.read_only;
   options.channels = wanted.channels;
   options.depth = wanted.depth;
+  options.wait = wanted.wait;
+  options.keep_open = wanted.keep_open;
   while (take_option(path, options)) {
   }
   if (path.empty()) return refuse(spec, "the path is missing", "write file:PATH");

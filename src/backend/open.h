@@ -28,6 +28,8 @@ struct OpenOptions {
   /// Channels that can be opened once the process is in a sandbox, and their largest depth.
   std::uint32_t channels = 0;
   std::uint32_t depth = 1;
+  bool wait = false;   // as FileOptions::wait
+  int keep_open = -1;  // as FileOptions::keep_open
 };
 
 /// Opens the backend that `spec` names:

@@ -51,13 +51,19 @@ Result<void> restrict_to_needed(const Uring& ring) {
 
 }  // namespace
 
-Result<std::unique_ptr<Uring>> Uring::create(std::uint32_t depth) {
+Result<std::unique_ptr<Uring>> Uring::create(std::uint32_t depth, int keep_open) {
   CHECK(depth > 0 && depth <= UringPool::kDepthMost);
   io_uring raw{};
   const int error = io_uring_queue_init(std::bit_ceil(depth + 1), &raw, IORING_SETUP_R_DISABLED);
   if (error < 0) return fail(system_error(-error));
   std::unique_ptr<Uring> ring(new Uring(raw, depth));
   if (!does_all_we_need(*ring)) return fail(Errc::kUnsupported);
+  if (keep_open >= 0) {
+    // What is registered the kernel lets go of when it takes the ring apart, after its requests.
+    // (Threads keep all files of their process open.)
+    const int registered = io_uring_register_files(ring.get(), &keep_open, 1);
+    if (registered < 0) return fail(system_error(-registered));
+  }
   TRY(restrict_to_needed(*ring));
   TRY(register_with(*ring, IORING_REGISTER_ENABLE_RINGS, nullptr, 0));
   return ring;
@@ -65,7 +71,7 @@ Result<std::unique_ptr<Uring>> Uring::create(std::uint32_t depth) {
 
 void UringPool::prepare(std::uint32_t count, std::uint32_t depth) {
   for (std::uint32_t i = 0; i < count; ++i) {
-    auto ring = Uring::create(std::min(depth, kDepthMost));
+    auto ring = Uring::create(std::min(depth, kDepthMost), keep_open_);
     if (!ring) return;  // who needs one hears why
     const std::lock_guard lock(mutex_);
     spare_.push_back(std::move(*ring));
@@ -84,7 +90,7 @@ Result<std::unique_ptr<Uring>> UringPool::take(std::uint32_t depth) {
       return ring;
     }
   }
-  return Uring::create(depth);
+  return Uring::create(depth, keep_open_);
 }
 
 void UringPool::give_back(std::unique_ptr<Uring> ring) {

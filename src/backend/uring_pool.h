@@ -21,9 +21,11 @@ namespace airlock::backend {
 /// also for who has taken this process over; the kernel refuses the rest (EACCES).
 class Uring : public io_uring {
  public:
-  /// Errors: kSystem (ENOSYS, EPERM: the kernel or a sandbox doesn't allow io_uring; EINVAL: it
-  /// can't restrict a ring), kUnsupported (it is too old).
-  static Result<std::unique_ptr<Uring>> create(std::uint32_t depth);
+  /// The ring keeps `keep_open` open, if it is a descriptor, until the last request of it is done,
+  /// also when nobody is left to hear of that. Errors: kSystem (ENOSYS, EPERM: the kernel or a
+  /// sandbox doesn't allow io_uring; EINVAL: it can't restrict a ring), kUnsupported (it is too
+  /// old).
+  static Result<std::unique_ptr<Uring>> create(std::uint32_t depth, int keep_open = -1);
   ~Uring() { io_uring_queue_exit(this); }
   Uring(const Uring&) = delete;
   Uring& operator=(const Uring&) = delete;
@@ -42,6 +44,9 @@ class UringPool {
   /// locks.
   static constexpr std::uint32_t kDepthMost = 4096;
 
+  /// `keep_open`: as Uring::create() has it, of all rings; -1: nothing.
+  explicit UringPool(int keep_open = -1) : keep_open_(keep_open) {}
+
   /// Makes `count` rings for channels of a depth up to `depth`, or as many as can be had. Later
   /// ones are made when they are needed, if that is possible then.
   void prepare(std::uint32_t count, std::uint32_t depth);
@@ -52,6 +57,7 @@ class UringPool {
   void give_back(std::unique_ptr<Uring> ring);
 
  private:
+  int keep_open_;
   std::mutex mutex_;
   std::size_t kept_ = 0;  // at most
   std::vector<std::unique_ptr<Uring>> spare_;

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/size.h"
 #include "cli/listening.h"
+#include "cli/restart.h"
 #include "cli/serve_stats.h"
 #include "cli/socket_keeper.h"
 #include "device/blk/blk_device.h"
@@ -58,6 +59,24 @@ std::unexpected<Failure> cannot_present(const ServeBlkOptions& options, const Er
   return failed(fmt::format("make a region of {}", format_size(options.region)), describe(error),
                 options.huge_pages ? "reserve huge pages (vm.nr_hugepages) or drop --huge-pages"
                                    : "give a smaller --region");
+}
+
+std::expected<std::unique_ptr<backend::BlockBackend>, Failure> open_disk_backend(
+    const ServeBlkOptions& options, const Restart& restart) {
+  auto backend = backend::open_backend(options.backend, {.read_only = options.read_only,
+                                                         .channels = options.queues,
+                                                         .depth = options.queue_size,
+                                                         .wait = restart.goes_on(),
+                                                         .keep_open = restart.presence()});
+  if (!backend) {
+    return failed(backend.error().what, backend.error().why, backend.error().advice);
+  }
+  if (restart.goes_on() && !(*backend)->outlives_process()) {
+    return failed(fmt::format("--backend {}", options.backend),
+                  "what the guest wrote is gone with the process before this one",
+                  "use file:PATH for a disk that outlives its process");
+  }
+  return std::move(*backend);
 }
 
 /// A region in which every queue has its ring and room for requests.
@@ -121,12 +140,11 @@ Outcome serve_blk(const ServeBlkOptions& options) {
   // The first of all, as it is a fork of what is there.
   auto keeper = options.socket.empty() ? SocketKeeper() : SocketKeeper::start(options.socket);
   if (!keeper) return failed("start a process", describe(keeper.error()), "look at the limits");
-  auto backend = backend::open_backend(
-      options.backend,
-      {.read_only = options.read_only, .channels = options.queues, .depth = options.queue_size});
-  if (!backend) {
-    return failed(backend.error().what, backend.error().why, backend.error().advice);
-  }
+  const auto pages = options.huge_pages ? shm::PageKind::kHuge : shm::PageKind::kNormal;
+  auto restart = take_restart(options.region, pages);
+  if (!restart) return std::unexpected(restart.error());
+  auto backend = open_disk_backend(options, *restart);
+  if (!backend) return std::unexpected(backend.error());
   device::BlkShape shape{.queues = options.queues, .queue_size = options.queue_size};
   if (auto good = check_region(options, shape); !good) return good;
   if (options.dma != pci::DmaPolicy::kOpen) {
@@ -147,9 +165,11 @@ Outcome serve_blk(const ServeBlkOptions& options) {
                                .transport_features = options.ring_features},
                .name = {}},
        .region_bytes = options.region,
-       .pages = options.huge_pages ? shm::PageKind::kHuge : shm::PageKind::kNormal,
+       .pages = pages,
        .post = [&context](std::function<void()> f) { asio::post(context, std::move(f)); },
-       .poll_max = options.poll_max},
+       .poll_max = options.poll_max,
+       .states = restart->states.get(),
+       .region = std::move(restart->region)},
       **disk);
   if (!endpoint) return cannot_present(options, endpoint.error());
 

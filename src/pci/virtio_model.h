@@ -92,8 +92,9 @@ class VirtioModel {
   /// does not run, and the transport reports the violation.
   /// VIRTIO 1.3, 2.6.1.2.1.
   virtual Result<void> start_queue(const Negotiated& negotiated, const QueueSetup& queue) = 0;
-  /// The queue was reset, alone or with the device, and does not run: what the model kept of it for
-  /// a process that may take this one's place is void. Before the driver sees the reset as done.
+  /// The queue is being reset, alone or with the device, whether it runs or not: what the model
+  /// kept of it for a process that may take this one's place is void from now on. Before the write
+  /// that asked for it is answered, and before stop() or reset_queue().
   virtual void forget_queue(std::uint16_t /*queue*/) {}
   /// The driver notified an enabled queue of a running device.
   virtual void notify(std::uint16_t queue) = 0;

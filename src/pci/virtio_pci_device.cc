@@ -243,16 +243,12 @@ void VirtioPciDevice::write_queue_reset(std::uint16_t queue) {
   if (resetting_ || !negotiated_.has(spec::VIRTIO_F_RING_RESET)) return;
   if (!common_.queue_enabled(queue) || common_.queue_resetting(queue)) return;
   common_.begin_queue_reset(queue);
-  if (!running_) return finish_queue_reset(queue);
+  model_.forget_queue(queue);
+  if (!running_) return common_.finish_queue_reset(queue);
   // A reset of the device that follows ends after this: the registers are still the ones meant.
   model_.reset_queue(queue, [this, queue, alive = std::weak_ptr<bool>(alive_)] {
-    if (!alive.expired()) finish_queue_reset(queue);
+    if (!alive.expired()) common_.finish_queue_reset(queue);
   });
-}
-
-void VirtioPciDevice::finish_queue_reset(std::uint16_t queue) {
-  model_.forget_queue(queue);
-  common_.finish_queue_reset(queue);
 }
 
 void VirtioPciDevice::start_model() {
@@ -282,6 +278,8 @@ void VirtioPciDevice::reset(std::function<void()> done) {
 void VirtioPciDevice::begin_reset() {
   if (resetting_) return;
   resetting_ = true;
+  for (std::uint16_t queue = 0; queue < common_.queue_count(); ++queue)
+    model_.forget_queue(queue);
   if (!running_) return finish_reset();
   running_ = false;
   model_.stop([this, alive = std::weak_ptr<bool>(alive_)] {
@@ -293,8 +291,6 @@ void VirtioPciDevice::begin_reset() {
 void VirtioPciDevice::finish_reset() {
   CHECK(resetting_);
   resetting_ = false;
-  for (std::uint16_t queue = 0; queue < common_.queue_count(); ++queue)
-    model_.forget_queue(queue);
   common_.reset();
   negotiated_ = {};
   window_.configure(window::AddressMode::kBus, window::Reach::kNothing);

@@ -120,7 +120,6 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
   void notify(std::uint64_t offset);
   void begin_reset();
   void finish_reset();
-  void finish_queue_reset(std::uint16_t queue);
   void signal_config();
   void violate(const Error& error, const char* what);
 
