@@ -2,14 +2,8 @@
 /*
  * What may pass between a VM and a device process that nobody trusts. Every function judges private
  * copies, in native byte order, keeps nothing, and says a reason; airlock_guard_explain() says what
- * to do then. Pass on what was judged, never the bytes that came. docs/EMBEDDING.md has more.
- *
- *     a command of either side   airlock_guard_command(), and behind it, if it is
- *       DMA_MAP, DMA_UNMAP       airlock_guard_dma_map(), airlock_guard_dma_unmap()
- *       SET_IRQS                 airlock_guard_set_irqs()
- *       DMA_READ, DMA_WRITE      airlock_guard_dma()
- *     a reply                    airlock_guard_reply(), and behind it, if it is
- *       GET_REGION_INFO          airlock_guard_region(), _area(), _region_file()
+ * to do then. Pass on what was judged, never the bytes that came. docs/EMBEDDING.md has a table of
+ * what to call at each message, and a program that does.
  */
 #ifndef AIRLOCK_CORE_GUARD_H
 #define AIRLOCK_CORE_GUARD_H

@@ -92,9 +92,10 @@ static inline enum airlock_guard_reason airlock_guard_reply(
   const bool error = header->flags == 0x21u;
   const uint64_t data = asked->command == 9 || asked->command == 11 ? asked->room : 0;
   const uint64_t least = error ? 0 : shape.reply_least + data;
-  uint64_t most = error ? 0 : shape.reply_most + data;
+  const uint64_t most = error                                   ? 0
+                        : shape.reply_most == AIRLOCK_GUARD_ALL ? asked->room
+                                                                : shape.reply_most + data;
 
-  if (!error && shape.reply_most == AIRLOCK_GUARD_ALL) most = asked->room;
   if (header->id != asked->id || header->command != asked->command ||
       (!error && header->flags != 1u) || (error && (header->error == 0 || header->error > 4095)) ||
       header->size < least + 16 || header->size > most + 16)
