@@ -22,20 +22,15 @@ AIRLOCK = pathlib.Path(os.environ.get("AIRLOCK", REPO / "build/debug/bin/airlock
 SECTOR = 512
 
 
-class Device:
-    """One `airlock serve ...` process, ready to be attached to. Use as a context manager."""
+class Process:
+    """One airlock process that logs to stderr; ended with the context."""
 
-    def __init__(self, *arguments, directory, name="blk", prefix=()):
-        self.directory = pathlib.Path(directory)
-        self.socket = self.directory / f"{name}.sock"
-        self.stats_file = self.directory / f"{name}.stats.json"
+    def __init__(self, *words):
         self.lines = []
-        self._ready = threading.Event()
         self._new_line = threading.Condition()
         self.process = subprocess.Popen(
-            [*prefix, str(AIRLOCK), "serve", *arguments, "--socket", str(self.socket),
-             "--stats", str(self.stats_file)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -57,7 +52,7 @@ class Device:
                 raise AssertionError(f"no line with {text!r} in {self.lines}")
             line = found()[0]
         if line is None:
-            raise AssertionError(f"the device ended without a line with {text!r}: {self.lines}")
+            raise AssertionError(f"the process ended without a line with {text!r}: {self.lines}")
         return line
 
     def log(self):
@@ -67,9 +62,68 @@ class Device:
     def pid(self):
         return self.process.pid
 
+    def stop(self):
+        """Ends it as a service manager would; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        self._reader.join()
+        self.process.stderr.close()
+        return status
+
+
+class Guard(Process):
+    """One `airlock guard` process in front of a device: what a VM connects to."""
+
+    def __init__(self, socket, audit_file, *arguments):
+        self.audit_file = pathlib.Path(audit_file)
+        super().__init__(AIRLOCK, "guard", "--listen", socket, "--audit", audit_file, *arguments)
+
+    def __enter__(self):
+        try:
+            self.wait_for_line("guarding")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def audit(self):
+        """What it has written down so far, an object a line."""
+        return [json.loads(line) for line in self.audit_file.read_text().splitlines()]
+
+    def counters(self):
+        """Of the last VM that has gone: message -> decision -> how often."""
+        return [entry["counters"] for entry in self.audit() if "counters" in entry][-1]
+
+
+class Device(Process):
+    """One `airlock serve ...` process, ready to be attached to. Use as a context manager.
+
+    `guard`: a policy; then a guard stands in front of it, and `socket` is the guard's."""
+
+    def __init__(self, *arguments, directory, name="blk", prefix=(), guard=None):
+        self.directory = pathlib.Path(directory)
+        self.socket = self.directory / f"{name}.sock"
+        self.own_socket = self.directory / f"{name}.device.sock" if guard else self.socket
+        self.stats_file = self.directory / f"{name}.stats.json"
+        self.guard = None
+        self._guard = (self.socket, self.directory / f"{name}.audit", "--connect", self.own_socket,
+                       "--policy", guard) if guard else None
+        super().__init__(*prefix, AIRLOCK, "serve", *arguments, "--socket", self.own_socket,
+                         "--stats", self.stats_file)
+
     def __enter__(self):
         try:
             self.wait_for_line("serving")
+            if self._guard:
+                self.guard = Guard(*self._guard).__enter__()
         except BaseException:
             self.stop()
             raise
@@ -91,17 +145,10 @@ class Device:
             threading.Event().wait(0.01)
 
     def stop(self):
-        """Ends the device as a service manager would; its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            status = self.process.wait()
-        self._reader.join()
-        self.process.stderr.close()
-        return status
+        """Ends the guard, if there is one, and the device; the exit status of what failed."""
+        guard, self.guard = self.guard, None
+        status = guard.stop() if guard else 0
+        return super().stop() or status
 
     def stats(self):
         """The counters, which the device writes when it ends."""

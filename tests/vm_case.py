@@ -19,9 +19,13 @@ class VmTest(unittest.TestCase):
         with open(self.image, "wb") as file:
             file.truncate(DISK_BYTES)
 
-    def device(self, *arguments):
+    def device(self, *arguments, guarded=True):
+        """A disk, behind a guard that passes on no guest memory, or all of it where the test is
+        about a device that uses it."""
+        policy = "open" if "--dma" in arguments else "bounce"
         return harness.Device("blk", "--backend", f"file:{self.image}", *arguments,
-                              directory=self.directory)
+                              directory=self.directory,
+                              guard=policy if guarded else None)
 
     def boot(self, device, script, *arguments, kernel="6.1", module=True, status=0, timeout=180):
         """Runs the script in a VM that has the device, or none (None); its console, once its status

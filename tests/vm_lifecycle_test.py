@@ -397,7 +397,7 @@ class HotAdd(VmTest):
     def test_a_device_is_added_to_a_running_guest(self):
         with self.device() as first, \
                 harness.Device("blk", "--backend", "memory:32M", directory=self.directory,
-                               name="second") as second:
+                               name="second", guard="bounce") as second:
             arguments = json.dumps({"driver": "vfio-user-pci", "id": "hot", "bus": "port0",
                                     "socket": {"type": "unix", "path": str(second.socket)}})
             qmp = self.directory / "qmp"
@@ -442,7 +442,7 @@ no_complaints
         with contextlib.ExitStack() as stack:
             disks = [stack.enter_context(harness.Device(
                 "blk", "--backend", "memory:48M", "--region", "8M", directory=self.directory,
-                name=f"disk{number}")) for number in range(1, rounds + 1)]
+                name=f"disk{number}", guard="bounce")) for number in range(1, rounds + 1)]
             console = self.boot(None, GUEST + f"""
 modprobe virtio_blk
 for round in $(seq {rounds}); do

@@ -125,7 +125,7 @@ class Root(unittest.TestCase):
 
     def device(self, name, image, *arguments):
         return harness.Device("blk", "--backend", f"file:{image}", "--dma", "require", *arguments,
-                              directory=self.directory, name=name)
+                              directory=self.directory, name=name, guard="bounce")
 
     @contextlib.contextmanager
     def guest(self, *devices):

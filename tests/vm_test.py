@@ -83,7 +83,7 @@ test "$(head -c {len(key)} /mnt/secret)" = {key.decode()}
     # Under require, descriptors of guest memory that the VMM sends are closed, not mapped.
     def test_shared_guest_memory_is_refused_under_require(self):
         key = secrets.token_hex(16).encode()
-        with self.device() as device:
+        with self.device(guarded=False) as device:
             self.boot(device, self.hide_and_work(key), "--on", self.scan(device, key),
                       "--memory-backend", "shared", "--with", "fio")
             self.assertEqual(device.stop(), 0)
@@ -91,6 +91,18 @@ test "$(head -c {len(key)} /mnt/secret)" = {key.decode()}
         stats = device.stats()["dma"]
         self.assertGreater(stats["fds_closed"], 0)
         self.assertEqual((stats["fds_mapped"], stats["guest_bytes_max"]), (0, 0))
+
+    # Behind a guard they do not even arrive.
+    def test_shared_guest_memory_stops_at_the_guard(self):
+        with self.device() as device:
+            self.boot(device, "wait-for /dev/vda\ndd if=/dev/vda of=/dev/null bs=1M count=1",
+                      "--memory-backend", "shared")
+            guard = device.guard
+            self.assertEqual(device.stop(), 0)
+        self.assertGreater(guard.counters()["DMA_MAP"]["answered"], 0)
+        self.assertTrue(any("its file closed" in entry["reason"] for entry in guard.audit()
+                            if entry.get("message") == "DMA_MAP"), guard.audit())
+        self.assertEqual(device.stats()["dma"]["maps"], 0)
 
 
 class Negotiation(VmTest):

@@ -51,7 +51,7 @@ def run_cell(cell, module, directory, console_file):
                  "--features", f"packed={'on' if cell.ring == 'packed' else 'off'}"]
     make_tree(directory, random.Random(cell.name))
     data = random.Random(f"{cell.name} down").randbytes(DOWN_BYTES)
-    with harness.Device(*arguments, directory=directory) as device, \
+    with harness.Device(*arguments, directory=directory, guard="bounce") as device, \
             FileServer(data) as server, Echo(directory / "port.sock") as echo:
         status, console = harness.vm(
             *vm_arguments(cell, module, directory, device, echo), timeout=TIMEOUT_SECONDS,
