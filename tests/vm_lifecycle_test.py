@@ -241,10 +241,10 @@ class Failure(LifecycleTest):
         for kernel in KERNELS:
             with self.subTest(kernel=kernel), \
                     self.device("--region", "32M", "--features", f"packed={packed}") as device:
-                command = command.format(python=sys.executable, tests=harness.REPO / "tests",
-                                         pid=device.pid, from_end=from_end,
-                                         qmp=self.directory / "qmp")
-                console = self.boot(device, GUEST + script, "--on", f"break={command}",
+                order = command.format(python=sys.executable, tests=harness.REPO / "tests",
+                                       pid=device.pid, from_end=from_end,
+                                       qmp=self.directory / "qmp")
+                console = self.boot(device, GUEST + script, "--on", f"break={order}",
                                     "--with", "fio", "--cpus", "2",
                                     "--qmp", self.directory / "qmp", kernel=kernel,
                                     timeout=BOOT_SECONDS)
