@@ -74,6 +74,7 @@ class PackageTest:
         self.assertIn(f"/{kernel}/updates/dkms/{MODULE}.ko", chroot.modinfo(kernel, "filename"))
         self.assertEqual(chroot.modinfo(kernel, "alias"), "pci:v00001AF4d*sv*sd*bc*sc*i*")
         self.assertEqual(chroot.modinfo(kernel, "vermagic").split()[0], kernel)
+        self.assertEqual(chroot.modinfo(kernel, "version"), self.version)
         # Secure Boot: signed, and with the key that mokutil is to import.
         self.assertEqual(chroot.modinfo(kernel, "signer"), "DKMS module signing key")
         serial = chroot.run("openssl", "x509", "-inform", "DER", "-in", "/var/lib/dkms/mok.pub",
