@@ -17,7 +17,7 @@ from airlock_lab import machine  # noqa: E402  (of the lab)
 
 HOSTILE = os.environ.get("AIRLOCK_HOSTILE_VFIO_USER",
                          harness.REPO / "build/debug/bin/tests/hostile_vfio_user")
-SECONDS = 60
+SECONDS = 20
 
 
 def start(log, *command):
@@ -35,7 +35,8 @@ def stop(process):
 
 
 class Attacker:
-    """One hostile_vfio_user process. Use as a context manager."""
+    """One hostile_vfio_user process. Use as a context manager, or let a guard start command() and
+    connect() then."""
 
     def __init__(self, directory, *options):
         self.directory = pathlib.Path(directory)
@@ -43,13 +44,18 @@ class Attacker:
         self.control = self.directory / "control.sock"
         self.log = self.directory / "device.log"
         self.options = options
+        self.process = self._connection = self._file = None
 
     def command(self, device_socket):
         return [HOSTILE, "--socket", device_socket, "--control", self.control, *self.options]
 
     def __enter__(self):
         self.process = start(self.log, *self.command(self.socket))
-        self.connect()
+        try:
+            self.connect()
+        except BaseException:
+            stop(self.process)
+            raise
         return self
 
     def connect(self):
@@ -59,21 +65,36 @@ class Attacker:
         self._connection.connect(str(self.control))
         self._file = self._connection.makefile("rw")
 
+    def close(self):
+        if self._file:
+            self._file.close()
+            self._connection.close()
+
     def __exit__(self, *_):
         stop(self.process)
-        self._file.close()
-        self._connection.close()
+        self.close()
 
-    def order(self, *words):
-        """What came of an attack, by the attacker's own words."""
+    def order(self, *words, may_die=False):
+        """What came of an attack, by the attacker's own words; `died` where it came to its end."""
         self._file.write(" ".join(map(str, words)) + "\n")
         self._file.flush()
-        answer = self._file.readline()
+        try:
+            answer = self._file.readline()
+        except ConnectionResetError:
+            answer = ""
+        if not answer and may_die:
+            return {"died": self._ended_by()}
         if not answer:
-            raise AssertionError(f"the attacker died of {words}: {self.log.read_text()}")
+            raise AssertionError(f"the attacker died of {words}")
         if answer.startswith("unknown"):
             raise AssertionError(f"the attacker knows no {words}")
         return dict(word.split("=", 1) for word in answer.split() if "=" in word)
+
+    def _ended_by(self):
+        if self.process is None:
+            return "its sandbox"
+        status = self.process.wait(SECONDS)
+        return signal.Signals(-status).name if status < 0 else f"status {status}"
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -95,18 +95,20 @@ def answered_or_stalled(run, watch):
 
 
 def late(run):
-    """The answer comes after 6 s. To the end: the stall, and what is left of the device then."""
+    """The answer comes after 6 s. To the end: how long the VM stands still, or, where it does not,
+    what the answer does when it comes."""
     honest = run.victim.read_register()
     run.attacker.order("reply-late", LATE_MS)
     with run.victim.watch() as watch:
         first = run.victim.read_register()
-        waited = watch.worst()
-        second = reading(run, honest) if first == honest else None
-    stalled = watch.result >= STALLED_MS
-    run.worst_ms = max(run.worst_ms, waited)
-    if stalled:
-        return Result(True, f"the VM stands still for {waited / 1000:.1f} s")
-    return second or Result(True, f"the register reads {first:#x}")
+        if watch.worst() < STALLED_MS:
+            run.attacker.order("state")  # it says so once it has answered
+    run.worst_ms = max(run.worst_ms, watch.result)
+    if watch.result >= STALLED_MS:
+        return Result(True, f"the VM stands still for {watch.result / 1000:.1f} s")
+    if first != honest:
+        return Result(True, f"the register reads {first:#x}")
+    return reading(run, honest)
 
 
 def answers_posted(run):
@@ -114,14 +116,21 @@ def answers_posted(run):
     honest = run.victim.read_register()
     run.attacker.order("reply-to-posted")
     run.victim.write_register(victim.DEVICE_CONFIG, 0)
-    return reading(run, honest)
+    result = reading(run, honest)
+    if run.attacker.order("state")["lied"] == "0":
+        return result._replace(note="no write that wants none reaches the device")
+    return result
 
 
 def greets_wrongly(run):
-    """Ordered before QEMU comes: whether there is a VM at all."""
-    if not run.victim.started:
-        return Result(True, "the VM does not start")
-    return reading(run, victim.CAPACITY)
+    """Ordered before QEMU comes. No device has to serve, so that a VM does not start is no success;
+    that QEMU waits for something that never comes is one."""
+    if run.victim.started:
+        return reading(run, victim.CAPACITY)
+    waited = run.victim.start_seconds
+    if 1000 * waited < STALLED_MS:
+        return Result(False, "refused at once: the VM does not start")
+    return Result(True, f"QEMU waits for {waited:.0f} s, and does not start")
 
 
 # --- the region's memory --------------------------------------------------------------------------
@@ -129,31 +138,26 @@ def greets_wrongly(run):
 
 def takes_away(run):
     """The memory behind the BAR is truncated under the guest."""
-    if not run.victim.started:
-        return Result(False, "the VM does not start")
     run.victim.write_register(victim.REGION_BAR + PAGE, 1)
-    said = run.attacker.order("shrink")
-    return touches(run, PAGE, words(said))
+    run.attacker.order("shrink")
+    return touches(run, PAGE)
 
 
 def touches_the_end(run):
     """The memory behind the BAR is smaller than it."""
-    if not run.victim.started:
-        return Result(False, "the VM does not start")
-    return touches(run, (1 << 20) - PAGE, "")
+    return touches(run, (1 << 20) - PAGE)
 
 
-def touches(run, offset, note):
+def touches(run, offset):
     run.victim.qtest.post(f"readl {victim.REGION_BAR + offset:#x}")
     answer = run.victim.qtest.answer(5)
     died = run.victim.dies(5) if answer is None else None
-    return Result(bool(died), f"QEMU died of {died}" if died else note or "the guest reads on")
+    note = f"QEMU died of {died}" if died else "QEMU has not mapped it, and the guest reads on"
+    return Result(bool(died), note)
 
 
 def maps_node(run):
     """QEMU maps something that is no memory of the device's."""
-    if not run.victim.started:
-        return Result(False, "the VM does not start")
     with open(f"/proc/{run.victim.process.pid}/maps", encoding="utf-8") as maps:
         mapped = "/dev/zero" in maps.read()
     return Result(mapped, "QEMU maps it" if mapped else "QEMU maps nothing of it")
@@ -161,8 +165,6 @@ def maps_node(run):
 
 def shows_memory(run):
     """The BAR shows guest memory, so that who writes to the one writes to the other."""
-    if not run.victim.started:
-        return Result(False, "the VM does not start")
     seen = run.victim.read(victim.REGION_BAR + victim.SECRET_AT, len(run.secret))
     shown = seen == run.secret.encode()
     return Result(shown, "the BAR shows guest memory" if shown else "the BAR shows none of it")
@@ -222,7 +224,9 @@ def stops_vm(run):
     status = "running"
     while time.monotonic() < deadline and status == "running":
         status = run.victim.qmp.command("query-status")["status"]
-    return Result(status != "running", f"the VM is in {status}" if said else "")
+    if status != "running":
+        return Result(True, f"the VM is in {status}")
+    return Result(False, words(said))
 
 
 # --- silence, death and floods --------------------------------------------------------------------
@@ -276,10 +280,18 @@ def floods_with_reads(run):
 def as_neighbour(order):
     """What any process of the same user can do to QEMU."""
     def attempt(run):
-        said = run.attacker.order(order, run.victim.process.pid, run.mark)
+        said = run.attacker.order(order, run.victim.process.pid, run.mark, may_die=True)
         got = said.pop("got", None)
         return Result(got == run.secret, "the secret" if got else words(said))
     return attempt
+
+
+def locked_in(attempt):
+    """The same once the device has gone into the sandbox that our own devices have."""
+    def tried(run):
+        run.attacker.order("lock-in")
+        return attempt(run)
+    return tried
 
 
 def words(said):
@@ -290,6 +302,12 @@ def words(said):
             return errno.errorcode.get(number, str(number))
         if number < 0:
             return "no answer"
+    if "died" in said:
+        return f"the device is ended by {said['died']}"
+    if said.get("blocking") == "0" or said.get("signalled") == "0":
+        return "the device has no such interrupt"
+    if said.get("silent") == "0":
+        return f"tried {said['rounds']} times"
     if "fds" in said:
         return ("no descriptor came" if said["fds"] == "0" else
                 f"{said['fds']} descriptors, and nothing that the guest wrote")

@@ -167,13 +167,16 @@ class Victim:
                 ["setpriv", "--pdeathsig", "KILL", harness.REPO / "lab/trixie",
                  "qemu-system-x86_64", *self._arguments()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        since = time.monotonic()
         try:
             self.started = self.qtest.accept(self.process)
+            self.start_seconds = time.monotonic() - since
             if self.started:
                 self.qmp = qmp.Qmp(self.directory / "qmp.sock")
                 self._add_memory()
         except (EOFError, ConnectionError):
             self.process.wait(LONG)
+            self.start_seconds = time.monotonic() - since
             self.started = False
         except BaseException:
             self.__exit__()

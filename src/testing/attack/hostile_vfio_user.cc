@@ -17,6 +17,7 @@
 #include <fmt/core.h>
 
 #include "base/log.h"
+#include "sandbox/sandbox.h"
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
 #include "wire/listener.h"
@@ -82,6 +83,14 @@ std::string state_of(const Hostile& self) {
                      self.peer && self.peer->lied() ? 1 : 0, self.endpoint.offers().size());
 }
 
+// What an honest server does before it hears the first word of a client. From here on it can open
+// nothing, and connect to nobody.
+std::string lock_in() {
+  const sandbox::Report report = sandbox::enter(sandbox::kDeviceProfile);
+  log(LogLevel::kInfo, "sandbox: {}", report.text());
+  return "locked=1";
+}
+
 std::string obey(Hostile& self, const std::string& line) {
   std::istringstream stream(line);
   std::vector<std::string> words;
@@ -89,6 +98,7 @@ std::string obey(Hostile& self, const std::string& line) {
     words.push_back(word);
   if (words.empty()) return "unknown=1";
   if (words[0] == "state") return state_of(self);
+  if (words[0] == "lock-in") return lock_in();
   for (const Attack& attack : all_attacks()) {
     if (words[0] == attack.name && words.size() == attack.count + 1)
       return attack.run(self, std::span(words).subspan(1));
@@ -129,7 +139,8 @@ int serve(const Settings& settings) {
 
 constexpr const char* kUsage = R"(A disk that attacks its client, behind vfio-user.
   --socket PATH     serve here
-  --control PATH    take orders here, a line each: an attack and its words, or 'state'
+  --control PATH    take orders here, a line each: an attack and its words, 'state',
+                    or 'lock-in': into the sandbox of `airlock serve`
   --region BYTES    of that size (default: 1048576)
   --posted          the region can't be mapped, so that a VMM posts its writes
   --list            list the attacks
