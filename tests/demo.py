@@ -141,8 +141,8 @@ def channel_rows(stats, guard):
     return [
         ("reachable", f"{passed} bytes over every channel, by the guard's own account:"
          if passed == 0 else f"{passed} MESSAGES ABOUT GUEST MEMORY PASSED THE GUARD:"),
-        ("  DMA_MAP", f"{asked['DMA_MAP'].get('answered', 0)} of the VM's, all answered by the guard, "
-         f"their files closed; {stats['dma']['maps']} reached the device"),
+        ("  DMA_MAP", f"{asked['DMA_MAP'].get('answered', 0)} of the VM's, all answered by the "
+         f"guard, their files closed; {stats['dma']['maps']} reached the device"),
         ("  DMA_READ, DMA_WRITE", f"{sum(asked['DMA_READ'].values())} and "
          f"{sum(asked['DMA_WRITE'].values())} of the device's; the guard refuses them all"),
         ("  region", "a sealed memfd of its exact size; the VM's eventfds stay with the guard"),

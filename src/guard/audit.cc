@@ -57,7 +57,7 @@ const char* name(Decision decision) {
 void Audit::record(const AuditEntry& entry) {
   Message& message = messages_[entry.message];
   ++message.counts.at(static_cast<std::size_t>(entry.decision));
-  if (!message.limit.allow()) return;
+  if (!entry.rare && !message.limit.allow()) return;
   std::string line = fmt::format(
       R"({{"time":"{}","device":{},"message":{},"decision":"{}","reason":{})", timestamp(),
       quoted(device_), quoted(entry.message), name(entry.decision), quoted(entry.reason));

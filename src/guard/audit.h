@@ -26,6 +26,7 @@ struct AuditEntry {
   const char* message = "";  // the protocol's name of it, or the guard's own
   Decision decision = Decision::kAnswered;
   std::string reason;
+  bool rare = false;  // bounded by other means: never left out
 };
 
 /// One JSON object a line: time (UTC), device, message, decision, reason, and `suppressed`, how

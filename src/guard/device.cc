@@ -155,7 +155,8 @@ void Device::come_up() {
   restarts_.came_up();
   audit_.record({.message = "device",
                  .decision = Decision::kForwarded,
-                 .reason = "a new process goes on where the last one was"});
+                 .reason = "a new process goes on where the last one was",
+                 .rare = true});
   held_.clear();
   if (virtio_) {
     for (const RegionWrite& write : virtio_->notifications())
@@ -175,7 +176,7 @@ void Device::fail_device(const std::string& why) {
   link_watch_ = {};
   link_.reset();
   if (waiting_) waiting_->sent = false;
-  audit_.record({.message = "device", .decision = Decision::kFailed, .reason = why});
+  audit_.record({.message = "device", .decision = Decision::kFailed, .reason = why, .rare = true});
   log(LogLevel::kWarning, "the device failed: {}", why);
   if (!profile_ || !source_.restarts()) return give_up(why);
   const auto when = restarts_.failed(Clock::now());
@@ -192,7 +193,8 @@ void Device::give_up(const std::string& why) {
   if (!profile_) return events_.unusable(why);
   audit_.record({.message = "device",
                  .decision = Decision::kFailed,
-                 .reason = fmt::format("given up: {}", why)});
+                 .reason = fmt::format("given up: {}", why),
+                 .rare = true});
   log(LogLevel::kError, "the device is given up: {}", why);
   if (!virtio_) return;
   const bool told = virtio_->driver_ok();

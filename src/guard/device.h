@@ -60,6 +60,8 @@ class Device {
   void start();
 
   [[nodiscard]] const DeviceProfile* profile() const { return profile_ ? &*profile_ : nullptr; }
+  /// What the driver has set it up with; null if it is no virtio device.
+  [[nodiscard]] const VirtioRecord* virtio() const { return virtio_ ? &*virtio_ : nullptr; }
   /// Whether `file` is what the VM has mapped as one of the regions.
   [[nodiscard]] bool is_region_file(const FileId& file) const;
 

@@ -41,10 +41,11 @@ airlock_guard_rules rules_of(airlock_guard_policy policy) {
 std::expected<airlock_guard_rules, std::string> parse_policy(std::string_view text) {
   constexpr std::string_view kWindow = "window=";
   if (text == "bounce") return rules_of(AIRLOCK_GUARD_BOUNCE);
+  if (text == "snoop") return rules_of(AIRLOCK_GUARD_SNOOP);
   if (text == "open") return rules_of(AIRLOCK_GUARD_OPEN);
   if (!text.starts_with(kWindow)) {
     return std::unexpected(
-        fmt::format("'{}' is none of bounce, window=ADDRESS+SIZE and open", text));
+        fmt::format("'{}' is none of bounce, window=ADDRESS+SIZE, snoop and open", text));
   }
   const std::string_view range = text.substr(kWindow.size());
   const std::size_t plus = range.find('+');
@@ -112,6 +113,10 @@ std::string explain(const airlock_guard_rules& rules) {
     add(fmt::format("guest memory{}, by DMA_READ", where), dma_line(rules, address, false));
     add(fmt::format("guest memory{}, by DMA_WRITE", where), dma_line(rules, address, true));
   };
+  if (rules.policy == AIRLOCK_GUARD_SNOOP) {
+    add("guest memory that descriptors invite",
+        "READABLE OR WRITABLE as they say, while in flight");
+  }
   if (window) {
     add_memory(" in the window", inside);
     add_memory(" elsewhere", rules.window_first + rules.window_bytes);

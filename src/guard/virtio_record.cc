@@ -183,6 +183,27 @@ bool VirtioRecord::driver_ok() const {
   return (status_ & spec::VIRTIO_CONFIG_S_DRIVER_OK) != 0;
 }
 
+std::map<std::uint16_t, VirtioRecord::QueueAreas> VirtioRecord::queue_areas() const {
+  std::map<std::uint16_t, QueueAreas> areas;
+  if (!driver_ok()) return areas;
+  for (const auto& [index, queue] : queues_) {
+    if (!queue.enabled) continue;
+    areas[index] = {.size = queue.size,
+                    .descriptors = queue.descriptors,
+                    .driver = queue.driver,
+                    .device = queue.device};
+  }
+  return areas;
+}
+
+std::uint64_t VirtioRecord::features() const {
+  const auto word = [this](std::uint32_t select) -> std::uint64_t {
+    const auto found = features_.find(select);
+    return found == features_.end() ? 0 : found->second;
+  };
+  return word(0) | word(1) << 32U;
+}
+
 spec::VfioUserRegionAccess VirtioRecord::status_access() const {
   return {.offset = places_.common.offset + offsetof(Common, device_status),
           .region = places_.common.bar,

@@ -42,6 +42,19 @@ class VirtioRecord {
   /// There is no device any more: its status says DEVICE_NEEDS_RESET until the driver resets it,
   /// and never FEATURES_OK after that.
   void set_gone() { needs_reset_ = gone_ = true; }
+  /// Where a queue lies that the driver has enabled.
+  struct QueueAreas {
+    std::uint16_t size = 0;
+    std::uint64_t descriptors = 0;
+    std::uint64_t driver = 0;
+    std::uint64_t device = 0;
+    friend bool operator==(const QueueAreas&, const QueueAreas&) = default;
+  };
+  /// Those of a device that is in use, by index; none before DRIVER_OK.
+  [[nodiscard]] std::map<std::uint16_t, QueueAreas> queue_areas() const;
+  /// Bits 0 to 63 of what the driver accepted.
+  [[nodiscard]] std::uint64_t features() const;
+
   /// Whether the driver has said DRIVER_OK, so that it hears of DEVICE_NEEDS_RESET.
   [[nodiscard]] bool driver_ok() const;
   /// The vector of configuration changes; VIRTIO_MSI_NO_VECTOR for none.

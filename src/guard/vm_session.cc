@@ -211,11 +211,12 @@ Result<void> VmSession::on_irq_info(const Header& header, Payload payload) {
 
 // -- Guest memory.
 
-airlock_guard_memory VmSession::memory() const {
+airlock_guard_memory VmSession::memory() {
+  const auto queues = snooper_.queues();
   return {.maps = maps_.data(),
-          .queues = nullptr,
+          .queues = queues.data(),
           .map_count = static_cast<std::uint32_t>(maps_.size()),
-          .queue_count = 0};
+          .queue_count = static_cast<std::uint32_t>(queues.size())};
 }
 
 Result<void> VmSession::on_dma_map(vfio_user::Message& message) {
@@ -236,6 +237,13 @@ Result<void> VmSession::on_dma_map(vfio_user::Message& message) {
   if (reason != AIRLOCK_GUARD_PASS) return refuse(message.header, reason);
   if (maps_.size() >= kMaxMaps) return refuse(message.header, AIRLOCK_GUARD_TABLE_FULL);
   maps_.push_back(map);
+  if (rules_.policy == AIRLOCK_GUARD_SNOOP && fd) {
+    snooper_.map({.address = window::BusAddress(wire.address),
+                  .size = wire.size,
+                  .file_offset = wire.offset,
+                  .protection = shm::Protection::kRead},
+                 fd);
+  }
   const char* const what_of_fd = !fd             ? "no file"
                                  : share.with_fd ? "its file passed on"
                                                  : "its file closed";
@@ -257,6 +265,7 @@ Result<void> VmSession::on_dma_unmap(const Header& header, Payload payload) {
   const auto wire = require_struct<spec::VfioUserDmaUnmap>(payload);
   if (wire.flags == spec::VFIO_USER_F_DMA_UNMAP_ALL && wire.address == 0 && wire.size == 0) {
     maps_.clear();
+    snooper_.unmap(0, ~std::uint64_t{0});
     seen(header, Decision::kAnswered, AIRLOCK_GUARD_OWN_ANSWER);
     device_.unmap(0, ~std::uint64_t{0});
     return answer(header, payload);
@@ -268,6 +277,7 @@ Result<void> VmSession::on_dma_unmap(const Header& header, Payload payload) {
   std::erase_if(maps_, [&](const airlock_guard_map& map) {
     return airlock_range_inside(map.address, map.size, wire.address, wire.size);
   });
+  snooper_.unmap(wire.address, wire.size);
   const auto share = airlock_guard_clip(&rules_, wire.address, wire.size);
   seen(header, share.tell ? Decision::kForwarded : Decision::kAnswered, reason);
   if (share.tell) device_.unmap(share.address, share.size);
@@ -288,6 +298,9 @@ Result<void> VmSession::on_device_command(vfio_user::Message message) {
   const auto access = require_struct<std::array<std::uint64_t, 2>>(message.payload);
   const auto [address, count] = access;
   const bool write = header.command == spec::VFIO_USER_DMA_WRITE;
+  if (rules_.policy == AIRLOCK_GUARD_SNOOP && device_.virtio() != nullptr) {
+    snooper_.follow(*device_.virtio());
+  }
   const auto known = memory();
   reason = airlock_guard_dma(&rules_, &known, write, address, count,
                              message.payload.size() - sizeof access);
@@ -296,6 +309,7 @@ Result<void> VmSession::on_device_command(vfio_user::Message message) {
     refuse_device(header, reason);
     return {};
   }
+  if (write) snooper_.wrote(address, std::span(message.payload).subspan(sizeof access));
   audit_.record({.message = write ? "DMA_WRITE" : "DMA_READ",
                  .decision = Decision::kForwarded,
                  .reason = fmt::format("{:#x}+{:#x}", address, count)});

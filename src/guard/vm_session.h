@@ -13,6 +13,7 @@
 #include "guard/channel.h"
 #include "guard/decision.h"
 #include "guard/device.h"
+#include "guard/snooper.h"
 
 namespace airlock::guard {
 
@@ -53,7 +54,7 @@ class VmSession {
   Result<void> on_region_read(const Header& header, Payload payload);
   Result<void> on_region_write(const Header& header, Payload payload);
   Result<void> on_reset(const Header& header);
-  [[nodiscard]] airlock_guard_memory memory() const;
+  [[nodiscard]] airlock_guard_memory memory();
   [[nodiscard]] airlock_guard_reason judge(const spec::VfioUserRegionAccess& access) const;
   Result<void> answer(const Header& request, Payload payload = {}, Fd fd = {});
   Result<void> refuse(const Header& request, airlock_guard_reason reason);
@@ -77,6 +78,7 @@ class VmSession {
   bool ended_said_ = false;
 
   std::vector<airlock_guard_map> maps_;
+  Snooper snooper_;  // with the policy that goes by it
   struct DmaRequest {
     airlock_guard_asked asked;
     Header header;  // as the device sent it
