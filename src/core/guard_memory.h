@@ -67,9 +67,9 @@ static inline struct airlock_guard_share airlock_guard_clip(const struct airlock
   if (rules->policy != AIRLOCK_GUARD_WINDOW) return share;
   share.tell = airlock_ranges_overlap(address, size, first, rules->window_bytes);
   if (!share.tell) return share;
-  if (address < first) share.address = first;
-  room = rules->window_bytes - (share.address - first);
-  share.size = size - (share.address - address);
+  share.address = address < first ? first : address;
+  share.size = address < first ? size - (first - address) : size;
+  room = address < first ? rules->window_bytes : rules->window_bytes - (address - first);
   if (share.size > room) share.size = room;
   return share;
 }

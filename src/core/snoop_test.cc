@@ -224,7 +224,7 @@ bool invited(const Model& model, std::uint64_t address, bool write) {
 
 // T1.
 TEST(SnoopModel, InvitesExactlyTheBytesInFlight) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     std::vector<airlock_snoop_live> live(*rc::gen::inRange<std::size_t>(4, 20));
     airlock_snoop queue{.descriptors = kRing,
                         .driver_area = kRing + 0x100,
@@ -269,7 +269,7 @@ TEST(SnoopModel, InvitesExactlyTheBytesInFlight) {
       for (std::uint64_t byte = address; byte < address + count; ++byte)
         RC_ASSERT(invited(model, byte, write));
     }
-  });
+  }));
 }
 
 }  // namespace
