@@ -20,8 +20,9 @@ WORK = """
 wait-for /dev/vda
 work() {
   while [ ! -e /tmp/over ]; do
-    fio --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite \\
-        --bsrange=4k-64k --size=24M --verify=crc32c --verify_fatal=1 --randrepeat=0 >/tmp/fio 2>&1 \\
+    fio --name=verify --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=16 \\
+        --rw=randwrite --bsrange=4k-64k --size=24M --verify=crc32c --verify_fatal=1 \\
+        --randrepeat=0 >/tmp/fio 2>&1 \\
       || { cat /tmp/fio; return 1; }
     rounds=$((rounds + 1))
     echo "$rounds" >/tmp/rounds

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "guard/limits.h"
@@ -14,6 +13,9 @@ namespace {
 
 // Messages taken before others get their turn.
 constexpr int kTurn = 64;
+
+// What an answer repeats of an access to a register.
+using Echo = std::array<std::uint64_t, 2>;
 
 }  // namespace
 
@@ -32,7 +34,7 @@ Result<void> DeviceLink::request(std::uint16_t command, std::span<const std::byt
   request.asked.command = command;
   request.asked.room = room;
   if (command == spec::VFIO_USER_REGION_READ || command == spec::VFIO_USER_REGION_WRITE) {
-    std::memcpy(request.asked.echo, payload.data(), sizeof request.asked.echo);
+    std::ranges::copy(vfio_user::require_struct<Echo>(payload), request.asked.echo);
   }
   const std::uint16_t id = request.asked.id;
   requests_.emplace(number, std::move(request));
@@ -73,8 +75,7 @@ Result<void> DeviceLink::take(vfio_user::Message message) {
   }
   Request request = std::move(found->second);
   requests_.erase(found);
-  std::array<std::uint64_t, 2> echo{};
-  std::memcpy(echo.data(), message.payload.data(), std::min(sizeof echo, message.payload.size()));
+  const Echo echo = vfio_user::read_struct<Echo>(message.payload).value_or(Echo{});
   const auto fds = message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
   const airlock_guard_header judged = core_header(header);
   if (airlock_guard_reply(&request.asked, &judged, fds, echo.data()) != AIRLOCK_GUARD_PASS) {

@@ -62,7 +62,7 @@ Result<Fd> connect_to(const std::string& path) {
   return socket;
 }
 
-std::string quoted(const std::string& text) {
+std::string shell_word(const std::string& text) {
   std::string word = "'";
   for (const char c : text)
     word += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -132,7 +132,7 @@ Result<void> Launcher::start(const Fd& region) {
   const char* const names = region ? "airlock-state:airlock-region" : "airlock-state";
   // `exec`, so that the process is the device and not its shell.
   const std::string command =
-      "exec " + replaced(options_.command, "{socket}", quoted(options_.socket));
+      "exec " + replaced(options_.command, "{socket}", shell_word(options_.socket));
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid < 0) return fail(system_error());

@@ -62,7 +62,9 @@ Result<bool> Poller::wait(std::optional<TimePoint> until) {
                                  until ? &limit : nullptr, nullptr);
   if (ready < 0 && errno != EINTR) return fail(system_error());
   for (int i = 0; i < ready; ++i) {
-    const auto found = callbacks_.find(events[static_cast<std::size_t>(i)].data.u64);
+    // A copy: the kernel's struct is packed, and nothing in it may be referred to.
+    const std::uint64_t id = events[static_cast<std::size_t>(i)].data.u64;
+    const auto found = callbacks_.find(id);
     if (found == callbacks_.end()) continue;  // an earlier callback of this round ended it
     const std::shared_ptr<Callback> kept = found->second;  // it may end its own watch
     (*kept)();
