@@ -65,11 +65,13 @@ TEST_F(UringPoolTest, PreparedRingsComeBack) {
   ASSERT_TRUE(first && second);
   EXPECT_EQ((*first)->depth(), 8U);
   EXPECT_EQ((*second)->depth(), 8U);
-  const int fd = (*first)->ring_fd;
+  const auto made_now = pool.take(3);
+  ASSERT_TRUE(made_now);
+  EXPECT_EQ((*made_now)->depth(), 3U);
   pool.give_back(std::move(*first));
-  const auto again = pool.take(8);
+  const auto again = pool.take(3);
   ASSERT_TRUE(again);
-  EXPECT_EQ((*again)->ring_fd, fd);
+  EXPECT_EQ((*again)->depth(), 8U);
 }
 
 TEST_F(UringPoolTest, WithoutAPreparedOneARingIsMadeForTheDepth) {
