@@ -228,6 +228,10 @@ Result<void> VmSession::on_dma_map(vfio_user::Message& message) {
   const airlock_guard_file file = file_facts(fd);
   if (fd && device_.is_region_file(TRY(FileId::of(fd)))) {
     // The device has given the VM's own memory out as its region, so it has had it before.
+    audit_.record({.message = "DMA_MAP",
+                   .decision = Decision::kFailed,
+                   .reason = fmt::format("{:#x}+{:#x}, the device has this file for its region",
+                                         wire.address, wire.size)});
     log(LogLevel::kError, "the device has a file of the VM's memory");
     return fail(Errc::kWrongState);
   }

@@ -26,6 +26,7 @@ LATE = Record("REGION_READ", "the device is late")
 NO_DEVICE = Record("device", "the peer closed the connection")
 UNSEALED = Record("DEVICE_GET_REGION_INFO", "no memfd sealed")
 WRONG_SIZE = Record("DEVICE_GET_REGION_INFO", "not exactly the region")
+STOLEN = Record("DMA_MAP", "the device has this file")
 STORM = "`interrupt withheld`, above 50,000 a second"
 UNKNOWN = Record("command 30583", "no such command")
 NOTHING_WRONG = "nothing: that is allowed"
@@ -62,6 +63,12 @@ def region(name, *first, attempt=attempts.takes_away, audit=UNSEALED):
     return Attack(name, "regions", attempt, PLAIN, audit, first=first)
 
 
+def aliased(name, order, audit):
+    """The BAR is as large as all of the guest's memory."""
+    return Attack(name, "regions", attempts.shows_memory, MEMFD, audit, memories=MEMFD,
+                  options=("--region", str(victim.RAM_BYTES)), first=(order,))
+
+
 def neighbours():
     """What a process of the same user may do: no matter of the guard's, but of a sandbox's."""
     for name, order, kinds in (("/proc/PID/mem", "proc-mem", PLAIN), ("ptrace", "ptrace", PLAIN),
@@ -95,6 +102,7 @@ ATTACKS = [
     reply("a reply of another command", "reply-wrong-command", without=()),
     reply("a reply in two pieces", "reply-in-pieces", without=(), audit=NOTHING_WRONG),
     reply("the first half of a reply", "reply-half", audit=LATE),
+    reply("the end of the connection, instead of a reply", "reply-hang-up", audit=NO_DEVICE),
     reply("a reply twice", "reply-twice"),
     reply("a reply that nobody asked for", "reply-unasked"),
     reply("a descriptor on a reply that has none", "fd-unwanted"),
@@ -112,9 +120,9 @@ ATTACKS = [
     region("a region that is smaller than its BAR", "region-small",
            attempt=attempts.touches_the_end, audit=WRONG_SIZE),
     region("a region that is /dev/zero", "region-node /dev/zero", attempt=attempts.maps_node),
-    Attack("a region that is the VMM's own memory", "regions", attempts.shows_memory, MEMFD,
-           FILE_CLOSED, memories=MEMFD, options=("--region", str(victim.RAM_BYTES)),
-           first=("region-client-memory",)),
+    aliased("a region that is memory which the VMM offered", "region-offered-memory", FILE_CLOSED),
+    aliased("a region that is the VMM's memory, by way of /proc/PID/fd",
+            "region-stolen-memory {directory}", STOLEN),
 
     Attack("an interrupt without end", "interrupts", attempts.storms, (), STORM),
     Attack("an interrupt's descriptor made blocking, and emptied", "interrupts",

@@ -37,9 +37,7 @@ vfio_user::RegionInfo GreedyEndpoint::region(std::uint32_t index) {
     region.mapping.reset();
     return region;
   }
-  for (const Offer& offer : offers_) {
-    if (shows_offered_ && !shown_ && offer.fd) shown_ = MUST(offer.fd.duplicate());
-  }
+  if (!shown_ && find_) shown_ = find_();
   if (shown_) region.mapping->fd = shown_.get();
   return region;
 }

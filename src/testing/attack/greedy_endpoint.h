@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -38,8 +39,8 @@ class GreedyEndpoint final : public vfio_user::Handler {
 
   /// What is behind the region's BAR from now on, whether it is fit for that or not.
   void show_region(Fd fd) { shown_ = std::move(fd); }
-  /// The first memory that the client offers is behind it, as soon as there is one with an fd.
-  void show_offered_memory() { shows_offered_ = true; }
+  /// What `find` returns is behind it, as soon as that is anything.
+  void show_when_found(std::function<Fd()> find) { find_ = std::move(find); }
   [[nodiscard]] const Fd& shown() const { return shown_; }
 
   void connected() override { honest_.connected(); }
@@ -68,7 +69,7 @@ class GreedyEndpoint final : public vfio_user::Handler {
   std::vector<Offer> offers_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, Fd> eventfds_;  // by index and number
   Fd shown_;                                                        // empty: the disk's own region
-  bool shows_offered_ = false;
+  std::function<Fd()> find_;
 };
 
 }  // namespace airlock::testing

@@ -8,6 +8,9 @@
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include <fmt/core.h>
@@ -63,8 +66,42 @@ std::string device_node(Hostile& self, Words words) {
 }
 
 // The client's own memory, as soon as it offers some.
-std::string client_memory(Hostile& self, Words /*words*/) {
-  self.endpoint.show_offered_memory();
+std::string offered_memory(Hostile& self, Words /*words*/) {
+  self.endpoint.show_when_found([&self] {
+    for (const GreedyEndpoint::Offer& offer : self.endpoint.offers()) {
+      if (offer.fd) return MUST(offer.fd.duplicate());
+    }
+    return Fd();
+  });
+  return "shown=1";
+}
+
+bool names(const std::string& file, const std::string& word) {
+  std::ifstream stream(file, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  return text.find(word) != std::string::npos;
+}
+
+// A memory backend's file of the VM whose command line has that word in it, by way of /proc.
+Fd steal_memory(const std::string& word) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  for (const auto& process : fs::directory_iterator("/proc", error)) {
+    const fs::path fds = process.path() / "fd";
+    if (!names(process.path() / "cmdline", "qemu-system") ||
+        !names(process.path() / "cmdline", word))
+      continue;
+    for (const auto& fd : fs::directory_iterator(fds, error)) {
+      if (!fs::read_symlink(fd, error).string().starts_with("/memfd:memory-backend")) continue;
+      return Fd(open(fd.path().c_str(), O_RDWR | O_CLOEXEC));
+    }
+  }
+  return {};
+}
+
+// WORD: the same, of the VM that has that word in its command line, without having been offered it.
+std::string stolen_memory(Hostile& self, Words words) {
+  self.endpoint.show_when_found([word = words[0]] { return steal_memory(word); });
   return "shown=1";
 }
 
@@ -74,13 +111,14 @@ std::string shrink(Hostile& self, Words /*words*/) {
   return fmt::format("shrunk={} errno={}", done ? 1 : 0, done ? 0 : errno);
 }
 
-constexpr std::array<Attack, 7> kRegionAttacks = {{
+constexpr std::array<Attack, 8> kRegionAttacks = {{
     {.name = "region-unsealed", .words = "", .count = 0, .run = unsealed},
     {.name = "region-half-sealed", .words = "", .count = 0, .run = half_sealed},
     {.name = "region-small", .words = "", .count = 0, .run = small},
     {.name = "region-file", .words = "PATH", .count = 1, .run = file},
     {.name = "region-node", .words = "PATH", .count = 1, .run = device_node},
-    {.name = "region-client-memory", .words = "", .count = 0, .run = client_memory},
+    {.name = "region-offered-memory", .words = "", .count = 0, .run = offered_memory},
+    {.name = "region-stolen-memory", .words = "WORD", .count = 1, .run = stolen_memory},
     {.name = "shrink", .words = "", .count = 0, .run = shrink},
 }};
 

@@ -4,6 +4,7 @@
 // answer, with descriptors that nobody expects. Each order arms one lie; the next request of its
 // kind gets it.
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <cstring>
@@ -160,6 +161,14 @@ std::string half(Hostile& self, Words /*words*/) {
                      [](Outgoing& reply) { reply.bytes.resize(sizeof(Header) + 5); });
 }
 
+// Hangs up instead.
+std::string hang_up(Hostile& self, Words /*words*/) {
+  return arm(self, reads_register,
+             [](RawPeer& wire, const Header& /*request*/, Outgoing /*reply*/) {
+               shutdown(wire.fd(), SHUT_RDWR);
+             });
+}
+
 std::string twice(Hostile& self, Words /*words*/) {
   return arm(self, reads_register, [](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
     wire.send(reply.bytes);
@@ -208,7 +217,7 @@ std::string two_fds(Hostile& self, Words /*words*/) {
   });
 }
 
-constexpr std::array<Attack, 16> kReplyAttacks = {{
+constexpr std::array<Attack, 17> kReplyAttacks = {{
     {.name = "reply-oversized", .words = "", .count = 0, .run = oversized},
     {.name = "version-oversized", .words = "", .count = 0, .run = oversized_version},
     {.name = "reply-endless", .words = "", .count = 0, .run = endless},
@@ -219,6 +228,7 @@ constexpr std::array<Attack, 16> kReplyAttacks = {{
     {.name = "reply-too-small", .words = "", .count = 0, .run = too_small},
     {.name = "reply-in-pieces", .words = "", .count = 0, .run = in_pieces},
     {.name = "reply-half", .words = "", .count = 0, .run = half},
+    {.name = "reply-hang-up", .words = "", .count = 0, .run = hang_up},
     {.name = "reply-twice", .words = "", .count = 0, .run = twice},
     {.name = "reply-unasked", .words = "", .count = 0, .run = unasked},
     {.name = "reply-late", .words = "MILLISECONDS", .count = 1, .run = late},
