@@ -17,9 +17,10 @@ airlock_guard_file file_facts(const Fd& fd) {
   facts.present = static_cast<bool>(fd);
   struct stat status = {};
   struct statfs system = {};
+  // The seals first: the size that is read after them is the one that they keep.
+  const int seals = fd ? fcntl(fd.get(), F_GET_SEALS) : -1;
   if (!fd || fstat(fd.get(), &status) != 0 || fstatfs(fd.get(), &system) != 0) return facts;
   // Files of tmpfs have seals as well, and names; a memfd has none.
-  const int seals = fcntl(fd.get(), F_GET_SEALS);
   facts.memfd = seals >= 0 && S_ISREG(status.st_mode) && status.st_nlink == 0;
   facts.huge = system.f_type == HUGETLBFS_MAGIC;
   facts.seals = seals >= 0 ? static_cast<std::uint32_t>(seals) : 0;
