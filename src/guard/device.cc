@@ -132,6 +132,8 @@ Result<void> Device::bring_back() {
   });
   TRY(std::move(sent));
   if (virtio_) {
+    // docs/RESTART.md: or it would go on with queues that are no more.
+    if (resets_ != resets_answered_) TRY(send_write(virtio_->reset_write()));
     for (const RegionWrite& write : virtio_->setup())
       TRY(send_write(write));
   }
@@ -208,7 +210,10 @@ void Device::give_up(const std::string& why) {
 
 void Device::write(RegionWrite write) {
   if (is_header_write(write)) config_writes_[write.offset] = write.bytes;
-  if (virtio_) virtio_->wrote(write);
+  if (virtio_) {
+    if (virtio_->is_reset(write)) ++resets_;
+    virtio_->wrote(write);
+  }
   if (state_ != State::kUp || !link_) return;
   // A device that is late gets one notification of each queue, however often the driver asked.
   if (virtio_ && late(Clock::now()) && virtio_->is_notification(write.region, write.offset)) {
@@ -224,6 +229,13 @@ Result<void> Device::send_write(const RegionWrite& write) {
                                           .count = static_cast<std::uint32_t>(write.bytes.size())};
   std::vector<std::byte> payload = bytes_of(access);
   payload.insert(payload.end(), write.bytes.begin(), write.bytes.end());
+  if (virtio_ && virtio_->is_reset(write)) {
+    return link_->request(spec::VFIO_USER_REGION_WRITE, payload, 0,
+                          [this, number = resets_](const Answer&) -> Result<void> {
+                            resets_answered_ = number;
+                            return {};
+                          });
+  }
   // The VM was told that it is done; an error of the device's concerns nobody but itself.
   return link_->tell(spec::VFIO_USER_REGION_WRITE, payload);
 }
@@ -247,6 +259,7 @@ void Device::read(std::uint32_t region, std::uint64_t offset, std::uint32_t coun
 
 void Device::reset(std::move_only_function<void()> on_reset) {
   CHECK(!waiting_);
+  ++resets_;
   if (virtio_) virtio_->reset();
   config_writes_.clear();
   held_.clear();
@@ -267,10 +280,12 @@ Result<void> Device::send_waiting() {
   waiting_->sent = true;
   const std::uint64_t number = waiting_->number;
   if (waiting_->is_reset) {
-    return link_->request(spec::VFIO_USER_DEVICE_RESET, {}, 0, [this, number](const Answer&) {
-      if (waiting_ && waiting_->number == number) answer({});
-      return Result<void>();
-    });
+    return link_->request(spec::VFIO_USER_DEVICE_RESET, {}, 0,
+                          [this, number, reset = resets_](const Answer&) {
+                            resets_answered_ = reset;
+                            if (waiting_ && waiting_->number == number) answer({});
+                            return Result<void>();
+                          });
   }
   const spec::VfioUserRegionAccess access{
       .offset = waiting_->offset, .region = waiting_->region, .count = waiting_->count};

@@ -150,6 +150,10 @@ class Device {
   std::optional<DeviceProfile> profile_;
   RegisterCache cache_;
   std::optional<VirtioRecord> virtio_;
+  // Of the driver's resets, those asked for and those answered: one that is not answered the
+  // process may not have seen, and what it left of its queues is void all the same.
+  std::uint64_t resets_ = 0;
+  std::uint64_t resets_answered_ = 0;
   std::map<std::uint64_t, std::vector<std::byte>> config_writes_;  // of the header, by offset
   std::map<std::uint64_t, Mapping> mappings_;                      // by address
   InterruptRelay relay_;

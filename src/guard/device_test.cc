@@ -320,6 +320,30 @@ TEST_F(RestartTest, ADeviceThatWasResetIsNotSetUpAgain) {
             0);
 }
 
+// docs/RESTART.md: to a process that goes on with its queues a reset that it does not hear of never
+// was; and one that the last process answered is done.
+TEST_F(RestartTest, AResetThatNobodyAnsweredIsSaidAgain) {
+  const auto status_writes = [this] {
+    return std::ranges::count(source.device->handler.calls, "write 0 0x14 1");
+  };
+  constexpr int kSetUp = 3;
+  start();
+  drive();
+  source.device->silent = true;
+  write_common(offsetof(Common, device_status), std::uint8_t{0});
+  drive();
+  replace_device();
+  EXPECT_EQ(status_writes(), kSetUp + 1);
+  EXPECT_EQ(status(), kDriverOk);
+  replace_device();
+  EXPECT_EQ(status_writes(), kSetUp);
+
+  write_common(offsetof(Common, device_status), std::uint8_t{0});
+  drive();
+  replace_device();
+  EXPECT_EQ(status_writes(), kSetUp);
+}
+
 TEST_F(RestartTest, AnotherDeviceInItsPlaceIsNotTaken) {
   const std::vector<std::pair<std::string, std::function<void(FakeDevice&)>>> changes{
       {"another region",

@@ -175,6 +175,17 @@ void VirtioRecord::overlay(std::uint32_t region, std::uint64_t offset,
   cover(bytes, at, offsetof(Common, queue_device), Le64(queue.device));
 }
 
+bool VirtioRecord::is_reset(const RegionWrite& write) const {
+  const RegionWrite reset = reset_write();
+  return write.region == reset.region && write.offset == reset.offset && value_of(write.bytes) == 0;
+}
+
+RegionWrite VirtioRecord::reset_write() const {
+  return {.region = places_.common.bar,
+          .offset = places_.common.offset + offsetof(Common, device_status),
+          .bytes = {std::byte{0}}};
+}
+
 bool VirtioRecord::is_notification(std::uint32_t region, std::uint64_t offset) const {
   return inside(places_.notify, region, offset, 1);
 }

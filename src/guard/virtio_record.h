@@ -27,6 +27,9 @@ class VirtioRecord {
   /// Puts what is known here over `bytes`, which are believed to stand at `offset` of `region`.
   void overlay(std::uint32_t region, std::uint64_t offset, std::span<std::byte> bytes) const;
 
+  /// Whether the write resets the device: a status of 0.
+  [[nodiscard]] bool is_reset(const RegionWrite& write) const;
+  [[nodiscard]] RegionWrite reset_write() const;
   /// Whether a write there is a notification: it says that there may be work, no more.
   [[nodiscard]] bool is_notification(std::uint32_t region, std::uint64_t offset) const;
   /// The writes that bring a device that was just reset to this point, in order. What the status
