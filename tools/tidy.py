@@ -26,7 +26,7 @@ FLOORS = (
     "base sandbox core spec shm window ring pool pci wire vfio_user vhost_user driver backend "
     "device guard attach cli testing"
 ).split()
-GUARD_NEEDS = {"base", "core", "spec", "shm", "window", "wire"}
+GUARD_NEEDS = {"base", "core", "sandbox", "shm", "spec", "window", "wire"}
 CORE_HEADERS = {"stdint.h", "stddef.h", "stdbool.h", "limits.h", "assert.h"}
 LINE_MAX = 100
 FUNCTION_MAX = 70

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "guard/launcher_message.h"
 #include "guard/poller.h"
+#include "sandbox/lonely_process.h"
 #include "wire/socket.h"
 
 namespace airlock::guard {
@@ -77,15 +78,17 @@ std::string replaced(std::string text, const std::string& what, const std::strin
   return text;
 }
 
-// In the child, which has one thread: never returns.
+// In the child, which has one thread: never returns. `parent` ends when the parent has gone, and
+// has a byte in it if that was there still when the child could not outlive it any more.
 [[noreturn]] void become_device(const std::string& command, std::span<const int> inherited,
-                                const char* names, pid_t parent) {
+                                const char* names, int parent) {
   constexpr int kNoProgram = 127;
   sigset_t none;
   sigemptyset(&none);
+  char there = 0;
   const std::string count = std::to_string(inherited.size());
   const std::string own_pid = std::to_string(getpid());
-  bool placed = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+  bool placed = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && read(parent, &there, 1) == 1 &&
                 sigprocmask(SIG_SETMASK, &none, nullptr) == 0;
   for (std::size_t i = 0; i < inherited.size(); ++i) {
     const int to = kFirstInherited + static_cast<int>(i);
@@ -98,6 +101,18 @@ std::string replaced(std::string text, const std::string& what, const std::strin
   }
   // NOLINTEND(concurrency-mt-unsafe)
   _exit(kNoProgram);
+}
+
+// A device gets at no other process, if this machine has a way to keep it from them.
+Result<pid_t> fork_device() {
+  auto pid = sandbox::fork_alone();
+  if (pid) return pid;
+  log(LogLevel::kWarning,
+      "the device can get at other processes of its user: it can't be alone here ({})",
+      describe(pid.error()));
+  const pid_t plain = fork();
+  if (plain < 0) return fail(system_error());
+  return plain;
 }
 
 }  // namespace
@@ -133,11 +148,17 @@ Result<void> Launcher::start(const Fd& region) {
   // `exec`, so that the process is the device and not its shell.
   const std::string command =
       "exec " + replaced(options_.command, "{socket}", shell_word(options_.socket));
-  const pid_t parent = getpid();
-  const pid_t pid = fork();
-  if (pid < 0) return fail(system_error());
-  if (pid == 0) become_device(command, inherited, names, parent);
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return fail(system_error());
+  const Fd reader(ends[0]);
+  Fd writer(ends[1]);
+  const pid_t pid = TRY(fork_device());
+  if (pid == 0) {
+    writer.reset();
+    become_device(command, inherited, names, reader.get());
+  }
   process_.pid = pid;
+  if (write(writer.get(), "", 1) != 1) return fail(system_error());
   process_.pidfd = TRY(own_fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))));
   return {};
 }

@@ -24,18 +24,18 @@ Result<void> write_file(const char* path, std::string_view text) {
   return {};
 }
 
-Result<void> map_own_ids(uid_t user, gid_t group) {
-  TRY(write_file("/proc/self/setgroups", "deny"));  // or the kernel takes no map from us
-  TRY(write_file("/proc/self/uid_map", fmt::format("{} {} 1", user, user)));
-  return write_file("/proc/self/gid_map", fmt::format("{} {} 1", group, group));
-}
-
 Result<void> checked(int result) {
   if (result != 0) return fail(system_error());
   return {};
 }
 
 }  // namespace
+
+Result<void> map_own_ids(uid_t user, gid_t group) {
+  TRY(write_file("/proc/self/setgroups", "deny"));  // or the kernel takes no map from us
+  TRY(write_file("/proc/self/uid_map", fmt::format("{} {} 1", user, user)));
+  return write_file("/proc/self/gid_map", fmt::format("{} {} 1", group, group));
+}
 
 Result<void> enter_user_namespace() {
   const uid_t user = geteuid();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/result.h"
 
 namespace airlock::sandbox {
@@ -9,6 +11,10 @@ namespace airlock::sandbox {
 /// capability until it drops them, and out of which it has none. It stays the user that it was: its
 /// own id is the only one that is mapped. Errors: kSystem (EPERM, ENOSPC: not allowed here).
 Result<void> enter_user_namespace();
+
+/// Maps these ids, the process's own of before, in the user namespace that it has just entered; and
+/// no others. Errors: kSystem.
+Result<void> map_own_ids(uid_t user, gid_t group);
 
 /// Moves the process to mount, network, IPC, host name and cgroup namespaces of its own: sockets
 /// made from now on reach nothing, and unmounting shows here but not outside. Those that it has

@@ -34,7 +34,7 @@ OWN_EVENTFD = "nothing: it is the guard's own eventfd"
 NO_ERROR_IRQ = "nothing: the device is asked for no such interrupt"
 ALWAYS_ASKS = "nothing: the guard asks for an answer to every write"
 OWN_VERSION = "nothing: the VM gets the guard's own VERSION"
-BESIDE = "nothing: it does not pass here"
+BESIDE = "nothing: it does not pass the guard"
 
 # name: of the row. channel: the test that it is part of. attempt: of attempts.py. without, guarded:
 # the memories of VMs that fall for it without and with the guard. memories: those that it is tried
@@ -70,13 +70,13 @@ def aliased(name, order, audit):
 
 
 def neighbours():
-    """What a process of the same user may do: no matter of the guard's, but of a sandbox's."""
+    """What a process of the same user may do, unless the guard that starts it leaves it alone."""
     for name, order, kinds in (("/proc/PID/mem", "proc-mem", PLAIN), ("ptrace", "ptrace", PLAIN),
                                ("process_vm_readv", "vm-readv", PLAIN),
                                ("/proc/PID/fd", "proc-fd", MEMFD),
                                ("pidfd_getfd", "pidfd-getfd", MEMFD)):
         attempt = attempts.as_neighbour(order)
-        yield Attack(name, "process", attempt, kinds, BESIDE, guarded=kinds, memories=kinds)
+        yield Attack(name, "process", attempt, kinds, BESIDE, memories=kinds)
         yield Attack(f"{name}, from the sandbox of `airlock serve`", "process",
                      attempts.locked_in(attempt), (), BESIDE, memories=kinds)
 
