@@ -36,14 +36,19 @@ def restarts(audit):
                for entry in entries)
 
 
+def kill_once(socket, audit, number):
+    """Kills it for the `number`th time, and waits until another process has taken its place."""
+    os.kill(pid_of(socket), signal.SIGKILL)
+    deadline = time.monotonic() + RESTART_SECONDS
+    while restarts(audit) < number:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no process took the place of number {number}")
+        threading.Event().wait(0.01)
+
+
 def kill(socket, audit, count):
     for number in range(1, count + 1):
-        os.kill(pid_of(socket), signal.SIGKILL)
-        deadline = time.monotonic() + RESTART_SECONDS
-        while restarts(audit) < number:
-            if time.monotonic() > deadline:
-                sys.exit(f"no process took the place of number {number}")
-            threading.Event().wait(0.01)
+        kill_once(socket, audit, number)
         # Some work between two kills: as much as the new process gets to in this time.
         threading.Event().wait(0.05 * (number % 8))
     print(f"killed {count} times")
