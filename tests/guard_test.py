@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`airlock guard` as a person or a service manager meets it; no VM: our own driver is the client."""
+"""`airlock guard` as a person or a service manager meets it. No VM: our own driver connects."""
 
 import os
 import pathlib
@@ -47,7 +47,8 @@ class BadInput(GuardTest):
 
     def test_a_place_that_is_taken(self):
         with self.device() as device:
-            self.refused("guard", "--listen", device.socket, "--connect", "/x", says="another server")
+            self.refused("guard", "--listen", device.socket, "--connect", "/x",
+                         says="another server")
 
     def test_an_audit_that_cannot_be_written(self):
         self.guard_refused("--connect", "/x", "--audit", "/nonexistent/audit", says="No such file")
@@ -87,7 +88,8 @@ class Lifecycle(GuardTest):
 
     def test_a_device_that_does_not_start_is_one_line_and_the_guard_lives(self):
         with self.guard("--exec", "false {socket}") as guard:
-            done = harness.airlock("blk", "info", "--device", f"vfio-user:{self.socket}", check=False)
+            done = harness.airlock("blk", "info", "--device", f"vfio-user:{self.socket}",
+                                   check=False)
             self.assertEqual(done.returncode, 1)
             guard.wait_for_line("the device is of no use")
             self.assertIsNone(guard.process.poll())
@@ -98,7 +100,7 @@ class Lifecycle(GuardTest):
             with harness.Guard(listen, self.audit, "--connect", device.socket):
                 harness.airlock("blk", "verify", "--device", f"vfio-user:{listen}", "--total", "4M")
 
-    # The process that reads what the peers send is taken down: the launcher follows, and the device.
+    # The process that reads what the peers send is killed: the launcher follows, and the device.
     def test_a_guard_that_is_killed_takes_its_device_along(self):
         with self.guard("--exec", self.command) as guard:
             client = subprocess.Popen(
@@ -130,8 +132,7 @@ class Kills(GuardTest):
                         [harness.AIRLOCK, "blk", "verify", "--device", f"vfio-user:{self.socket}",
                          "--total", TOTAL, "--bs-max", "64K"], stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, text=True)
-                    while not self.device_pid() and client.poll() is None:
-                        threading.Event().wait(0.01)
+                    guard.wait_for_line("has its device")
                     killed = 0
                     while killed < KILLS and client.poll() is None:
                         device_ops.kill_once(f"{self.socket}.device", self.audit, killed + 1)

@@ -114,6 +114,9 @@ Result<void> Device::on_profile(DeviceProfile profile) {
   cache_.set_config(spec::VFIO_PCI_CONFIG_REGION_INDEX, profile_->config);
   if (const auto places = find_virtio(profile_->config)) virtio_.emplace(*places);
   state_ = State::kUp;
+  log(LogLevel::kInfo, "a VM has its device: PCI {:04x}:{:04x}",
+      vfio_user::require_struct<Le16>(profile_->config, spec::PCI_VENDOR_ID).get(),
+      vfio_user::require_struct<Le16>(profile_->config, spec::PCI_DEVICE_ID).get());
   events_.ready();
   return {};
 }

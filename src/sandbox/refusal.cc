@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 namespace airlock::sandbox {
 
