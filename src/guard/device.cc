@@ -65,7 +65,7 @@ bool Device::is_region_file(const FileId& file) const {
 
 void Device::ask() {
   state_ = State::kAsked;
-  deadline_ = Clock::now() + options_.start_within;
+  deadline_ = Clock::now() + (profile_ ? options_.hang_limit : options_.start_within);
   if (auto asked = source_.ask(region_to_keep()); !asked) {
     give_up(fmt::format("no device can be had: {}", describe(asked.error())));
   }
@@ -207,6 +207,10 @@ void Device::give_up(const std::string& why) {
   if (told && virtio_->config_vector() != spec::VIRTIO_MSI_NO_VECTOR) {
     relay_.signal(spec::VFIO_PCI_MSIX_IRQ_INDEX, virtio_->config_vector());
   }
+}
+
+void Device::condemn(const std::string& why) {
+  if (state_ != State::kDead) give_up(why);
 }
 
 // -- Registers.

@@ -35,8 +35,10 @@ class Device {
  public:
   struct Options {
     airlock_guard_rules rules{};
-    std::chrono::milliseconds answer_within{80};   // for a read or a reset
-    std::chrono::milliseconds start_within{4000};  // for a new device to say what it is
+    std::chrono::milliseconds answer_within{80};  // for a read or a reset
+    // For a new device to say what it is: the VM waits for the first (VFIO_USER 0.5). One that
+    // takes the place of another has hang_limit: it may have to wait for what that has in flight.
+    std::chrono::milliseconds start_within{4000};
     std::chrono::milliseconds hang_limit{30'000};  // without an answer, until it is started anew
     RestartLimit::Options restarts;
     InterruptRelay::Rate interrupts;
@@ -79,6 +81,10 @@ class Device {
   void map(const vfio_user::DmaRange& range, Fd fd);
   /// Whatever of it lies in this range, which cuts no part in two.
   void unmap(std::uint64_t address, std::uint64_t size);
+  /// Whether a driver has it in use.
+  [[nodiscard]] bool in_use() const { return virtio_ && virtio_->driver_ok(); }
+  /// It has done what no device may, and is given up.
+  void condemn(const std::string& why);
   /// Answers a command of the device's, if it is still there.
   void answer_command(vfio_user::Outgoing message);
 

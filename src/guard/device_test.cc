@@ -252,6 +252,25 @@ TEST_F(DeviceTest, AnUnsealedRegionIsNotTheVmsToMap) {
   EXPECT_EQ(audit.count("DEVICE_GET_REGION_INFO", Decision::kWithheld), 1U);
 }
 
+// The VM's memory as a region: before the device is in use the VM is turned away, later it is not.
+TEST_F(DeviceTest, ADeviceThatHasTheVmsMemoryIsGivenUp) {
+  start();
+  EXPECT_TRUE(vm->send(
+      vfio_user::make_message(++id, spec::VFIO_USER_DMA_MAP, dma_map(0, RecordingHandler::kSize)),
+      one(MUST(source.device->handler.memfd().duplicate()))));
+  settle();
+  EXPECT_TRUE(std::exchange(ended, false));
+
+  start();
+  drive();
+  EXPECT_EQ(ask(spec::VFIO_USER_DMA_MAP, dma_map(0, RecordingHandler::kSize),
+                one(MUST(source.device->handler.memfd().duplicate())))
+                .header.error,
+            static_cast<std::uint32_t>(EPERM));
+  EXPECT_EQ(status(), kDriverOk | spec::VIRTIO_CONFIG_S_NEEDS_RESET);
+  EXPECT_FALSE(ended);
+}
+
 // -- A device that can be started again.
 
 class RestartTest : public DeviceTest {

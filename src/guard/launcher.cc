@@ -51,8 +51,10 @@ namespace {
 
 // By systemd's convention (sd_listen_fds) inherited fds begin here.
 constexpr int kFirstInherited = 3;
-// How long a device that was started may take until it serves its socket.
+// How long a device that was started may take until it serves its socket: the first one, and one
+// that first waits for what the process before it has in flight.
 constexpr auto kServeWithin = std::chrono::seconds(4);
+constexpr auto kServeAgainWithin = std::chrono::seconds(30);
 
 Result<Fd> connect_to(const std::string& path) {
   const sockaddr_un address = TRY(vfio_user::unix_address(path));
@@ -163,8 +165,7 @@ Result<void> Launcher::start(const Fd& region) {
   return {};
 }
 
-Result<Fd> Launcher::connect_when_ready() {
-  const TimePoint deadline = Clock::now() + kServeWithin;
+Result<Fd> Launcher::connect_when_ready(TimePoint deadline) {
   // There is no telling when a socket of another program begins to listen but to try.
   for (int pause_ms = 1;; pause_ms = std::min(pause_ms * 2, 20)) {
     auto socket = connect_to(options_.socket);
@@ -181,7 +182,7 @@ Result<Fd> Launcher::get(Fd region) {
   if (!options_.connect.empty()) return connect_to(options_.connect);
   end();
   TRY(start(region));
-  auto socket = connect_when_ready();
+  auto socket = connect_when_ready(Clock::now() + (region ? kServeAgainWithin : kServeWithin));
   if (!socket) end();
   return socket;
 }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "guard/device_source.h"
+#include "guard/poller.h"
 #include "shm/sealed_memfd.h"
 
 namespace airlock::guard {
@@ -62,7 +63,7 @@ class Launcher {
   Result<void> handle();
   Result<Fd> get(Fd region);
   Result<void> start(const Fd& region);
-  Result<Fd> connect_when_ready();
+  Result<Fd> connect_when_ready(TimePoint deadline);
   void end();
 
   Options options_;

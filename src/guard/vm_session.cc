@@ -227,13 +227,17 @@ Result<void> VmSession::on_dma_map(vfio_user::Message& message) {
   if (!message.fds.empty()) fd = std::move(message.fds.front());
   const airlock_guard_file file = file_facts(fd);
   if (fd && device_.is_region_file(TRY(FileId::of(fd)))) {
-    // The device has given the VM's own memory out as its region, so it has had it before.
-    audit_.record({.message = "DMA_MAP",
-                   .decision = Decision::kFailed,
-                   .reason = fmt::format("{:#x}+{:#x}, the device has this file for its region",
-                                         wire.address, wire.size)});
-    log(LogLevel::kError, "the device has a file of the VM's memory");
-    return fail(Errc::kWrongState);
+    // The device has given the VM's own memory out as its region, so it has had it before. A VM
+    // that begins had better not; one that runs keeps everything else.
+    const std::string why = fmt::format("{:#x}+{:#x}, the device has this file for its region",
+                                        wire.address, wire.size);
+    audit_.record({.message = "DMA_MAP", .decision = Decision::kFailed, .reason = why});
+    if (!device_.in_use()) {
+      log(LogLevel::kError, "the device has a file of the VM's memory");
+      return fail(Errc::kWrongState);
+    }
+    device_.condemn("it has a file of the VM's memory");
+    return refuse(message.header, AIRLOCK_GUARD_FILE_OF_VM);
   }
   airlock_guard_share share{};
   const auto known = memory();
