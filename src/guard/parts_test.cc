@@ -17,6 +17,7 @@
 #include "guard/restart_limit.h"
 #include "shm/sealed_memfd.h"
 #include "spec/pci.h"
+#include "spec/virtio_pci.h"
 
 namespace airlock::guard {
 namespace {
@@ -132,6 +133,36 @@ TEST_F(ConfigSpaceTest, ExtendedListsGoForwards) {
   set(0x200, 3);
   set(0x203, 0x10);  // back to 0x100
   EXPECT_FALSE(check_config_space(config));
+}
+
+// VIRTIO 1.3, 4.1.4.1: of several capabilities of a kind the first counts.
+TEST_F(ConfigSpaceTest, WhereVirtiosStructuresAre) {
+  set(spec::PCI_VENDOR_ID, 0xf4);
+  set(spec::PCI_VENDOR_ID + 1, 0x1a);
+  set(spec::PCI_DEVICE_ID, 0x42);
+  set(spec::PCI_DEVICE_ID + 1, 0x10);
+  const auto add = [this](std::size_t at, unsigned next, unsigned kind, unsigned bar) {
+    set(at, spec::PCI_CAP_ID_VNDR);
+    set(at + 1, next);
+    set(at + 3, kind);
+    set(at + 4, bar);
+    set(at + 12, 0x40);  // bytes
+  };
+  EXPECT_FALSE(find_virtio(config).has_value());  // not a structure yet
+  add(0x50, 0x70, spec::VIRTIO_PCI_CAP_COMMON_CFG, 1);
+  add(0x70, 0x90, spec::VIRTIO_PCI_CAP_COMMON_CFG, 2);
+  EXPECT_FALSE(find_virtio(config).has_value());  // no place to notify
+  add(0x90, 0, spec::VIRTIO_PCI_CAP_NOTIFY_CFG, 3);
+  set(0x90 + 16, 4);
+  const auto places = find_virtio(config);
+  ASSERT_TRUE(places.has_value());
+  EXPECT_EQ(places->common.bar, 1);
+  EXPECT_EQ(places->notify.bar, 3);
+  EXPECT_EQ(places->notify_multiplier, 4U);
+  set(0x54, 6);  // no BAR
+  EXPECT_EQ(find_virtio(config)->common.bar, 2);
+  set(spec::PCI_VENDOR_ID, 0);
+  EXPECT_FALSE(find_virtio(config).has_value());
 }
 
 TEST(RegisterCacheTest, RemembersWhatWasReadLast) {

@@ -98,6 +98,18 @@ bool Snooper::walk(Queue& queue, std::uint16_t head) {
   return true;
 }
 
+bool Snooper::keeps_used_elements(std::uint64_t address, std::uint64_t size) const {
+  for (const auto& [index, queue] : queues_) {
+    const std::uint64_t entries = queue.areas.size;
+    for (std::uint64_t ahead = queue.state.chains; ahead < entries; ++ahead) {
+      const std::uint64_t slot = (queue.used_index + ahead) % entries;
+      const std::uint64_t element = queue.areas.device + kEntriesOffset + kUsedBytes * slot;
+      if (airlock_ranges_overlap(address, size, element, kUsedBytes)) return false;
+    }
+  }
+  return true;
+}
+
 void Snooper::wrote(std::uint64_t address, std::span<const std::byte> bytes) {
   for (auto& [index, queue] : queues_) {
     const std::uint64_t first = queue.areas.device;

@@ -24,6 +24,9 @@ class Snooper {
 
   /// Looks what the driver has made available since, in the queues that it has set up.
   void follow(const VirtioRecord& virtio);
+  /// Whether a write changes no used element but those that the device may return next: it could
+  /// otherwise tell the driver of another chain than it has told of here.
+  [[nodiscard]] bool keeps_used_elements(std::uint64_t address, std::uint64_t size) const;
   /// The device writes, as it was allowed to: what it returns so is invited no more.
   void wrote(std::uint64_t address, std::span<const std::byte> bytes);
 

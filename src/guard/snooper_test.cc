@@ -114,6 +114,7 @@ TEST_F(SnooperTest, WhatDescriptorsInviteAndNoByteMore) {
 TEST_F(SnooperTest, TheRingItself) {
   boot();
   EXPECT_TRUE(reads(kDescriptors, 16 * kSize));
+  EXPECT_TRUE(reads(kUsed, 4 + 8 * kSize));
   EXPECT_TRUE(reads(kAvailable, 4 + 2 * kSize));
   EXPECT_FALSE(writes(kDescriptors, Bytes(16)));
   EXPECT_FALSE(writes(kAvailable, Bytes(2)));
@@ -131,6 +132,21 @@ TEST_F(SnooperTest, WhatIsUsedIsInvitedNoMore) {
   // And again, once it is made available again.
   make_available(3);
   EXPECT_TRUE(writes(kBuffer, Bytes(64)));
+}
+
+// Who rewrites an element that is published could have the driver free a buffer that is invited.
+TEST_F(SnooperTest, AUsedElementIsWrittenWhileItIsDueAndNotAgain) {
+  boot();
+  describe_buffer(0, kBuffer, 16, 0);
+  describe_buffer(1, kBuffer, 16, 0);
+  make_available(0);
+  EXPECT_TRUE(reads(kBuffer, 16));
+  EXPECT_FALSE(writes(kUsed + 4 + 8, Bytes(8)));  // the second is not due: one chain is in flight
+  EXPECT_TRUE(uses(0, 1));
+  EXPECT_FALSE(writes(kUsed + 4, Bytes(8)));  // the first is published
+  make_available(1);
+  EXPECT_TRUE(reads(kBuffer, 16));
+  EXPECT_TRUE(uses(1, 2));
 }
 
 // The guest changes a descriptor that it has given out: what counts is what was read first.

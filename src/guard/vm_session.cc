@@ -312,6 +312,9 @@ Result<void> VmSession::on_device_command(vfio_user::Message message) {
   const auto known = memory();
   reason = airlock_guard_dma(&rules_, &known, write, address, count,
                              message.payload.size() - sizeof access);
+  if (reason == AIRLOCK_GUARD_PASS && write && !snooper_.keeps_used_elements(address, count)) {
+    reason = AIRLOCK_GUARD_NOT_INVITED;
+  }
   if (reason == AIRLOCK_GUARD_PASS && dma_.size() >= kMaxDma) reason = AIRLOCK_GUARD_TABLE_FULL;
   if (reason != AIRLOCK_GUARD_PASS) {
     refuse_device(header, reason);
@@ -346,8 +349,8 @@ Result<void> VmSession::on_dma_answer(const vfio_user::Message& message) {
   dma_.erase(found);
   const airlock_guard_header judged = core_header(message.header);
   const std::array<std::uint64_t, 2> none{};
-  if (airlock_guard_reply(&request.asked, &judged, static_cast<std::uint32_t>(message.fds.size()),
-                          none.data()) != AIRLOCK_GUARD_PASS) {
+  const auto fds = message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
+  if (airlock_guard_reply(&request.asked, &judged, fds, none.data()) != AIRLOCK_GUARD_PASS) {
     return fail(Errc::kMalformed);
   }
   if ((message.header.flags & spec::VFIO_USER_F_ERROR) != 0) {
