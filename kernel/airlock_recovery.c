@@ -41,10 +41,12 @@ enum airlock_health {
 /* With vqs_lock held. A queue breaks when the device writes something impossible into it. */
 static bool any_queue_broken(struct airlock_device *adev)
 {
+	/* Some kernels' macro takes no expression. */
+	struct virtio_device *vdev = &adev->vdev;
 	struct virtqueue *vq;
 
 	if (adev->vq_count)
-		virtio_device_for_each_vq(&adev->vdev, vq) if (virtqueue_is_broken(vq)) return true;
+		virtio_device_for_each_vq(vdev, vq) if (virtqueue_is_broken(vq)) return true;
 	return false;
 }
 
