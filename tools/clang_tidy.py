@@ -202,7 +202,7 @@ class Checker:
         for path in unknown:
             alone = not path.startswith("src/") or not path.endswith(".cc")
             alone = alone or path.endswith(("_fuzz.cc", "_bench.cc"))
-            key = path if alone else "/".join(path.split("/")[:2])
+            key = path if alone else os.path.dirname(path)
             together.setdefault(key, []).append(path)
         return list(together.values()), known
 

@@ -81,6 +81,7 @@ Result<Ends> make_ends() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread
   if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return fail(system_error());
   ends.signals = TRY(own_fd(signalfd(-1, &signals, SFD_CLOEXEC)));
   return ends;

@@ -20,6 +20,7 @@ struct QueueContext {
   pci::QueueSetup setup;
   const window::Window* window = nullptr;
   std::function<void()> interrupt;
+  // NOLINTNEXTLINE(readability-redundant-member-init): GCC wants it, to be left out where not used
   ring::QueueRecord record{};  // where it leaves how far it got, and goes on from
 };
 

@@ -41,6 +41,7 @@ class Endpoint final : public vfio_user::Handler {
     const QueueStates* states = nullptr;
     /// With `states`: the region of the process whose place this one takes, of region_bytes, for
     /// the first client. Its bytes are that client's, and its queues go on. Empty: there was none.
+    // NOLINTNEXTLINE(readability-redundant-member-init): for GCC, where it is left out
     shm::SealedMemfd region{};
   };
 

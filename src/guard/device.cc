@@ -84,7 +84,8 @@ void Device::on_source() {
     source_watch_ = {};
     return give_up(fmt::format("no device can be had: {}", describe(socket.error())));
   }
-  if (*socket && state_ == State::kAsked) adopt(std::move(**socket));
+  std::optional<Fd> taken = std::move(*socket);
+  if (taken && state_ == State::kAsked) adopt(std::move(*taken));
 }
 
 void Device::adopt(Fd socket) {
@@ -314,6 +315,7 @@ Result<void> Device::on_read(std::uint64_t number, const spec::VfioUserRegionAcc
 }
 
 void Device::answer_from_memory() {
+  if (!waiting_) return;
   std::vector<std::byte> bytes(waiting_->count);
   if (!waiting_->is_reset) {
     cache_.recall(waiting_->region, waiting_->offset, bytes);
@@ -326,6 +328,7 @@ void Device::answer_from_memory() {
 }
 
 void Device::answer(std::span<const std::byte> bytes) {
+  if (!waiting_) return;
   Waiting waiting = std::move(*waiting_);
   waiting_.reset();  // the VM's next request may come before this returns
   waiting.on_answer(bytes);

@@ -133,7 +133,7 @@ class Device {
   Result<void> send_mapping(const Mapping& mapping);
   Result<void> send_waiting();
   Result<void> on_read(std::uint64_t number, const spec::VfioUserRegionAccess& asked,
-                       const Answer& answer);
+                       const Answer& reply);
   void send_held();
   void answer(std::span<const std::byte> bytes);
   void answer_from_memory();

@@ -90,13 +90,13 @@ std::string replaced(std::string text, const std::string& what, const std::strin
   char there = 0;
   const std::string count = std::to_string(inherited.size());
   const std::string own_pid = std::to_string(getpid());
+  // NOLINTBEGIN(concurrency-mt-unsafe)
   bool placed = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && read(parent, &there, 1) == 1 &&
                 sigprocmask(SIG_SETMASK, &none, nullptr) == 0;
   for (std::size_t i = 0; i < inherited.size(); ++i) {
     const int to = kFirstInherited + static_cast<int>(i);
     placed = placed && dup2(inherited[i], to) == to;  // without close-on-exec
   }
-  // NOLINTBEGIN(concurrency-mt-unsafe)
   if (placed && setenv("LISTEN_FDS", count.c_str(), 1) == 0 &&
       setenv("LISTEN_FDNAMES", names, 1) == 0 && setenv("LISTEN_PID", own_pid.c_str(), 1) == 0) {
     execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
@@ -144,6 +144,7 @@ Result<void> Launcher::start(const Fd& region) {
     copies.push_back(TRY(own_fd(fcntl(region.get(), F_DUPFD_CLOEXEC, kFirstInherited + 2))));
   }
   std::vector<int> inherited;
+  inherited.reserve(copies.size());
   for (const Fd& copy : copies)
     inherited.push_back(copy.get());
   const char* const names = region ? "airlock-state:airlock-region" : "airlock-state";
@@ -165,7 +166,7 @@ Result<void> Launcher::start(const Fd& region) {
   return {};
 }
 
-Result<Fd> Launcher::connect_when_ready(TimePoint deadline) {
+Result<Fd> Launcher::connect_when_ready(TimePoint deadline) const {
   // There is no telling when a socket of another program begins to listen but to try.
   for (int pause_ms = 1;; pause_ms = std::min(pause_ms * 2, 20)) {
     auto socket = connect_to(options_.socket);

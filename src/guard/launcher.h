@@ -63,7 +63,7 @@ class Launcher {
   Result<void> handle();
   Result<Fd> get(Fd region);
   Result<void> start(const Fd& region);
-  Result<Fd> connect_when_ready(TimePoint deadline);
+  Result<Fd> connect_when_ready(TimePoint deadline) const;
   void end();
 
   Options options_;

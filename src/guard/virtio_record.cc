@@ -252,8 +252,9 @@ std::vector<RegionWrite> VirtioRecord::setup() const {
   if (config_vector_ != spec::VIRTIO_MSI_NO_VECTOR) {
     add(offsetof(Common, config_msix_vector), Le16(config_vector_));
   }
+  const VirtioPlace device = places_.device.value_or(VirtioPlace{});
   for (const auto& [offset, bytes] : device_config_)
-    writes.push_back({.region = places_.device->bar, .offset = offset, .bytes = bytes});
+    writes.push_back({.region = device.bar, .offset = offset, .bytes = bytes});
   for (const auto& [index, queue] : queues_) {
     add(offsetof(Common, queue_select), Le16(index));
     if (queue.size != 0) add(offsetof(Common, queue_size), Le16(queue.size));
@@ -273,6 +274,7 @@ std::vector<RegionWrite> VirtioRecord::setup() const {
 
 std::vector<RegionWrite> VirtioRecord::notifications() const {
   std::vector<RegionWrite> writes;
+  writes.reserve(notified_.size());
   for (const auto& [offset, bytes] : notified_)
     writes.push_back({.region = places_.notify.bar, .offset = offset, .bytes = bytes});
   return writes;

@@ -75,15 +75,17 @@ void VmSession::run() {
       continue;
     }
     if (pending_.size() >= kMaxPending) break;
-    auto message = channel_.receive();
-    if (!message) {
-      note(std::unexpected(message.error()));
-    } else if (!*message) {
-      break;
-    } else if (is_answer((*message)->header)) {
-      note(on_dma_answer(**message));
+    auto received = channel_.receive();
+    if (!received) {
+      note(std::unexpected(received.error()));
+      continue;
+    }
+    std::optional<vfio_user::Message> message = std::move(*received);
+    if (!message) break;
+    if (is_answer(message->header)) {
+      note(on_dma_answer(*message));
     } else {
-      pending_.push_back(std::move(**message));
+      pending_.push_back(std::move(*message));
     }
   }
   running_ = false;

@@ -116,6 +116,7 @@ struct QueueConfig {
   QueueSize size;
   QueueAreas areas;
   Features features{};
+  // NOLINTNEXTLINE(readability-redundant-member-init): GCC wants it, to be left out where not used
   QueueRecord record{};  // ours: the driver knows nothing of it
 };
 

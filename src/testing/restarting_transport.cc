@@ -117,6 +117,7 @@ Result<void> RestartingTransport::replay() {
   }
   if (!events_.empty()) {
     std::vector<int> fds;
+    fds.reserve(events_.size());
     for (const EventFd& event : events_)
       fds.push_back(event.fd());
     TRY(client_->set_irq_eventfds(spec::VFIO_PCI_MSIX_IRQ_INDEX, 0, fds));

@@ -37,7 +37,7 @@ T argument_of(std::span<const std::byte> request) {
 }
 
 template <class T>
-std::span<const std::byte> bytes_of(const T& value) {
+std::span<const std::byte> view_of(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 
@@ -144,22 +144,22 @@ void StalledDisk::handle(std::span<const std::byte> request) {
       out.minor = std::min(argument_of<fuse_init_in>(argument.first(sizeof(fuse_init_in))).minor,
                            std::uint32_t{FUSE_KERNEL_MINOR_VERSION});
       out.max_write = kWriteMost;
-      return reply(header.unique, 0, bytes_of(out));
+      return reply(header.unique, 0, view_of(out));
     }
     case FUSE_LOOKUP: {
       fuse_entry_out out{};
       out.nodeid = kFile;
       out.attr = attributes(kFile);
-      return reply(header.unique, 0, bytes_of(out));
+      return reply(header.unique, 0, view_of(out));
     }
     case FUSE_GETATTR:
     case FUSE_SETATTR: {
       fuse_attr_out out{};
       out.attr = attributes(header.nodeid);
-      return reply(header.unique, 0, bytes_of(out));
+      return reply(header.unique, 0, view_of(out));
     }
     case FUSE_OPEN:
-      return reply(header.unique, 0, bytes_of(fuse_open_out{}));
+      return reply(header.unique, 0, view_of(fuse_open_out{}));
     case FUSE_READ: {
       const auto in = argument_of<fuse_read_in>(argument);
       CHECK(in.offset <= kBytes);
@@ -201,7 +201,7 @@ void StalledDisk::write(std::uint64_t unique, std::span<const std::byte> argumen
   }
   fuse_write_out out{};
   out.size = in.size;
-  reply(unique, 0, bytes_of(out));
+  reply(unique, 0, view_of(out));
 }
 
 void StalledDisk::reply(std::uint64_t unique, int error, std::span<const std::byte> payload) {

@@ -9,8 +9,8 @@
 
 #include <thread>
 
-#include "wire/raw_peer.h"
 #include "vfio_user/version.h"
+#include "wire/raw_peer.h"
 #include "wire/region_info.h"
 
 namespace airlock::vfio_user {

@@ -76,9 +76,8 @@ class RecordingHandler final : public Handler {
                     .writable = index != kReadOnly,
                     .mapping = std::nullopt};
     if (index == kMapped) {
-      info.mapping = {.fd = memfd().get(),
-                      .file_offset = 0,
-                      .area = {.offset = kPage, .size = kSize - kPage}};
+      info.mapping = {
+          .fd = memfd().get(), .file_offset = 0, .area = {.offset = kPage, .size = kSize - kPage}};
     }
     return info;
   }

@@ -19,8 +19,8 @@
 
 #include "base/log.h"
 #include "vfio_user/client.h"
-#include "wire/raw_peer.h"
 #include "vfio_user/recording_handler.h"
+#include "wire/raw_peer.h"
 
 namespace airlock::vfio_user {
 namespace {

@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "wire/raw_peer.h"
 #include "vfio_user/recording_handler.h"
 #include "vfio_user/session.h"
 #include "vfio_user/version.h"
+#include "wire/raw_peer.h"
 
 namespace airlock::vfio_user {
 

@@ -11,7 +11,7 @@
 
 #include "testing/attack/hostile.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 /// The words of an order after its name.
 using Words = std::span<const std::string>;
@@ -35,4 +35,4 @@ std::span<const Attack> interrupt_attacks();
 std::span<const Attack> flood_attacks();
 std::span<const Attack> process_attacks();
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -10,7 +10,7 @@
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -50,4 +50,4 @@ std::span<const Attack> flood_attacks() {
   return kFloodAttacks;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -5,7 +5,7 @@
 
 #include "spec/vfio_user.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -90,4 +90,4 @@ void GreedyEndpoint::dma_unmap(std::uint64_t /*address*/, std::uint64_t /*size*/
   reply({});
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

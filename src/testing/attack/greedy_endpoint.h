@@ -16,7 +16,7 @@
 #include "testing/hostile_endpoint.h"
 #include "vfio_user/handler.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 /// One thread. The device must outlive it.
 class GreedyEndpoint final : public vfio_user::Handler {
@@ -72,4 +72,4 @@ class GreedyEndpoint final : public vfio_user::Handler {
   std::function<Fd()> find_;
 };
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -9,7 +9,7 @@
 #include "testing/attack/hostile_peer.h"
 #include "testing/fake_disk.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 /// A hostile device as its attacks see it. One thread, and the one that an attack starts.
 struct Hostile {
@@ -29,4 +29,4 @@ struct Hostile {
   std::jthread at_work;  // an attack that lasts; last: it uses what is above
 };
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <utility>
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 using vfio_user::Bytes;
 using vfio_user::Message;
@@ -75,4 +75,4 @@ bool HostilePeer::post(std::uint16_t command, const Bytes& payload) {
   return wire_.send(vfio_user::make_message(++last_id_, command, payload));
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -12,7 +12,7 @@
 #include "vfio_user/session.h"
 #include "wire/raw_peer.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 /// One client. One thread.
 class HostilePeer {
@@ -52,4 +52,4 @@ class HostilePeer {
   std::uint16_t last_id_ = 0x4000;  // of our own commands
 };
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

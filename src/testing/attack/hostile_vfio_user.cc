@@ -22,7 +22,7 @@
 #include "testing/attack/search.h"
 #include "wire/listener.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -189,8 +189,8 @@ std::vector<Attack> all_attacks() {
   return all;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack
 
 int main(int argc, char** argv) {
-  return airlock::testing::run(argc, argv);
+  return airlock::testing::attack::run(argc, argv);
 }

@@ -17,7 +17,7 @@
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -101,4 +101,4 @@ std::span<const Attack> interrupt_attacks() {
   return kInterruptAttacks;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -15,7 +15,7 @@
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -139,4 +139,4 @@ std::span<const Attack> memory_attacks() {
   return kMemoryAttacks;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

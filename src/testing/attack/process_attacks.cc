@@ -22,7 +22,7 @@
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -171,4 +171,4 @@ std::span<const Attack> process_attacks() {
   return kProcessAttacks;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

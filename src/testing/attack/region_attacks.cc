@@ -17,7 +17,7 @@
 
 #include "testing/attack/attacks.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -128,4 +128,4 @@ std::span<const Attack> region_attacks() {
   return kRegionAttacks;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

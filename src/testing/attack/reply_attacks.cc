@@ -18,7 +18,7 @@
 #include "testing/attack/attacks.h"
 #include "testing/attack/search.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -243,4 +243,4 @@ std::span<const Attack> reply_attacks() {
   return kReplyAttacks;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "shm/mapping.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 namespace {
 
@@ -64,4 +64,4 @@ std::uint64_t number(std::string_view text) {
   return value;
 }
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack

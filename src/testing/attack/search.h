@@ -9,7 +9,7 @@
 
 #include "base/fd.h"
 
-namespace airlock::testing {
+namespace airlock::testing::attack {
 
 /// The mark and what follows it, up to the first byte that is no letter, digit or dash. Empty: the
 /// mark is not there.
@@ -23,4 +23,4 @@ Result<std::string> search_file(const Fd& fd, std::string_view mark);
 /// A number in decimal, or in hexadecimal behind 0x. Our own test's: CHECK.
 std::uint64_t number(std::string_view text);
 
-}  // namespace airlock::testing
+}  // namespace airlock::testing::attack
