@@ -90,6 +90,7 @@ void Device::on_source() {
 
 void Device::adopt(Fd socket) {
   state_ = State::kProbing;
+  brought_back_ = false;
   link_ = std::make_unique<DeviceLink>(std::move(socket), [this](vfio_user::Message message) {
     return events_.command(std::move(message));
   });
@@ -145,15 +146,16 @@ Result<void> Device::bring_back() {
   const spec::VfioUserRegionAccess any{
       .offset = 0, .region = spec::VFIO_PCI_CONFIG_REGION_INDEX, .count = 1};
   const auto status = virtio_ ? virtio_->status_access() : any;
-  return link_->request(
-      spec::VFIO_USER_REGION_READ, bytes_of(status), status.count,
-      [this](const Answer& answer) -> Result<void> {
-        if (answer.error != 0 || (virtio_ && !virtio_->agrees(answer.payload.back()))) {
-          return fail(Errc::kWrongState);
-        }
-        come_up();
-        return {};
-      });
+  const std::byte expected = virtio_ ? virtio_->status() : std::byte{0};
+  brought_back_ = true;  // what the driver does from here on comes behind
+  return link_->request(spec::VFIO_USER_REGION_READ, bytes_of(status), status.count,
+                        [this, expected](const Answer& answer) -> Result<void> {
+                          if (answer.error != 0 || (virtio_ && answer.payload.back() != expected)) {
+                            return fail(Errc::kWrongState);
+                          }
+                          come_up();
+                          return {};
+                        });
 }
 
 void Device::come_up() {
@@ -222,7 +224,7 @@ void Device::write(RegionWrite write) {
     if (virtio_->is_reset(write)) ++resets_;
     virtio_->wrote(write);
   }
-  if (state_ != State::kUp || !link_) return;
+  if (!takes_orders()) return;
   // A device that is late gets one notification of each queue, however often the driver asked.
   if (virtio_ && late(Clock::now()) && virtio_->is_notification(write.region, write.offset)) {
     held_[{write.region, write.offset}] = std::move(write);
@@ -341,7 +343,7 @@ Result<void> Device::set_irqs(const spec::VfioUserIrqSet& request, std::span<con
   for (std::uint32_t i = 0; i < eventfds.size(); ++i) {
     const std::uint32_t vector = request.start + i;
     const auto fd = TRY(relay_.assign(request.index, vector, std::move(eventfds[i])));
-    if (!fd || state_ != State::kUp) continue;
+    if (!fd || !takes_orders()) continue;
     note(send_irq({.index = request.index, .vector = vector, .eventfd = *fd}));
   }
   if (!eventfds.empty()) return {};
@@ -349,7 +351,7 @@ Result<void> Device::set_irqs(const spec::VfioUserIrqSet& request, std::span<con
   for (std::uint32_t i = 0; is_eventfd && i < request.count; ++i)
     relay_.deassign(request.index, request.start + i);
   if (request.count == 0) relay_.disable(request.index);
-  if (state_ != State::kUp) return {};
+  if (!takes_orders()) return {};
   std::vector<std::byte> payload = bytes_of(request);
   payload.insert(payload.end(), data.begin(), data.end());
   note(link_->tell(spec::VFIO_USER_DEVICE_SET_IRQS, payload));
@@ -370,7 +372,7 @@ Result<void> Device::send_irq(InterruptRelay::Vector vector) {
 void Device::map(const vfio_user::DmaRange& range, Fd fd) {
   Mapping& mapping = mappings_[range.address];
   mapping = {.range = range, .fd = std::move(fd)};
-  if (state_ == State::kUp) note(send_mapping(mapping));
+  if (takes_orders()) note(send_mapping(mapping));
 }
 
 Result<void> Device::send_mapping(const Mapping& mapping) {
@@ -394,7 +396,7 @@ void Device::unmap(std::uint64_t address, std::uint64_t size) {
     const spec::VfioUserDmaUnmap request{
         .argsz = sizeof request, .flags = 0, .address = first, .size = bytes};
     at = mappings_.erase(at);
-    if (state_ == State::kUp) note(link_->tell(spec::VFIO_USER_DMA_UNMAP, bytes_of(request)));
+    if (takes_orders()) note(link_->tell(spec::VFIO_USER_DMA_UNMAP, bytes_of(request)));
   }
 }
 
@@ -403,6 +405,11 @@ void Device::answer_command(vfio_user::Outgoing message) {
 }
 
 // -- Time.
+
+// Before that, what the VM does is remembered, and sent with all else.
+bool Device::takes_orders() const {
+  return link_ && (state_ == State::kUp || brought_back_);
+}
 
 bool Device::late(TimePoint now) const {
   if (state_ != State::kUp || !link_) return false;

@@ -138,6 +138,7 @@ class Device {
   void answer(std::span<const std::byte> bytes);
   void answer_from_memory();
   [[nodiscard]] bool late(TimePoint now) const;
+  [[nodiscard]] bool takes_orders() const;
 
   Options options_;
   Poller& poller_;
@@ -151,6 +152,7 @@ class Device {
   Poller::Watch source_watch_;
   Poller::Watch link_watch_;
   std::unique_ptr<DeviceLink> link_;
+  bool brought_back_ = false;    // what the last process knew has been sent to this one
   std::optional<Error> broken_;  // the link failed while in use: it goes at the next tick
 
   std::optional<DeviceProfile> profile_;

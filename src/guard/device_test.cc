@@ -328,6 +328,24 @@ TEST_F(RestartTest, WhatTheDriverDoesMeanwhileIsNotLost) {
             1);
 }
 
+// It has said what it is, and has been told all; then the driver goes on before it has done that.
+TEST_F(RestartTest, WhatTheDriverDoesWhileItIsBroughtBackIsNotLost) {
+  constexpr int kQuestions = 15;  // VERSION, the device, 9 regions, 3 interrupts, config space
+  start();
+  drive();
+  tamper = [](FakeDevice& device) { device.patience = kQuestions; };
+  replace_device();
+  EXPECT_EQ(source.device->patience, 0);
+  write_common(offsetof(Common, queue_select), Le16(5));
+  write_common(offsetof(Common, device_status), std::uint8_t{kDriverOk | 0x80});
+  source.device->patience = -1;
+  settle();
+  const auto& memory = source.device->handler.memory[kPlain];
+  EXPECT_EQ(std::to_integer<int>(memory.at(offsetof(Common, queue_select))), 5);
+  EXPECT_EQ(std::to_integer<int>(memory.at(offsetof(Common, device_status))), kDriverOk | 0x80);
+  EXPECT_EQ(audit.count("device", Decision::kFailed), 1U);
+}
+
 TEST_F(RestartTest, ADeviceThatWasResetIsNotSetUpAgain) {
   start();
   drive();

@@ -72,7 +72,7 @@ class FakeDevice {
   /// Answers what has arrived, unless it is silent. Whether there was anything.
   bool serve() {
     bool any = false;
-    while (!silent && peer.fd() >= 0 && peer.readable(0)) {
+    while (!silent && patience != 0 && peer.fd() >= 0 && peer.readable(0)) {
       auto message = peer.receive();
       if (!message) {
         session_.close();
@@ -84,6 +84,7 @@ class FakeDevice {
         continue;
       }
       any = true;
+      if (patience > 0) --patience;
       session_.handle(std::move(*message));
       while (auto reply = session_.take_reply()) {
         std::vector<Fd> fds;
@@ -102,6 +103,7 @@ class FakeDevice {
   RecordingHandler handler;
   Fd region;
   bool silent = false;
+  int patience = -1;  // how many messages it still answers; below 0: all
   std::vector<Message> answers;
 
  private:

@@ -221,10 +221,6 @@ spec::VfioUserRegionAccess VirtioRecord::status_access() const {
           .count = 1};
 }
 
-bool VirtioRecord::agrees(std::byte status) const {
-  return std::to_integer<std::uint8_t>(status) == status_;
-}
-
 std::vector<RegionWrite> VirtioRecord::setup() const {
   std::vector<RegionWrite> writes;
   const auto add = [&](std::size_t offset, const auto& value) {

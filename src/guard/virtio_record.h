@@ -37,8 +37,8 @@ class VirtioRecord {
   [[nodiscard]] std::vector<RegionWrite> setup() const;
   /// Where the status is.
   [[nodiscard]] spec::VfioUserRegionAccess status_access() const;
-  /// Whether a device that is set up answers with this status.
-  [[nodiscard]] bool agrees(std::byte status) const;
+  /// What it is once a device is set up.
+  [[nodiscard]] std::byte status() const { return std::byte{status_}; }
   /// A notification for each queue that was ever notified.
   [[nodiscard]] std::vector<RegionWrite> notifications() const;
 
