@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest at work on a disk behind a guard, while the disk's process is killed and stopped.
 
-AIRLOCK_KILLS: how often it is killed, 10 by default."""
+AIRLOCK_KILLS: how often it is killed, 5 by default."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import unittest
 import harness
 from vm_case import VmTest
 
-KILLS = int(os.environ.get("AIRLOCK_KILLS", "10"))
+KILLS = int(os.environ.get("AIRLOCK_KILLS", "5"))
 KERNEL = os.environ.get("AIRLOCK_KERNEL", "6.1")
 STOP_SECONDS = 10
 
