@@ -36,14 +36,20 @@ def restarts(audit):
                for entry in entries)
 
 
-def kill_once(socket, audit, number):
-    """Kills it for the `number`th time, and waits until another process has taken its place."""
-    os.kill(pid_of(socket), signal.SIGKILL)
+def kill_once(socket, audit, number, needed=lambda: True):
+    """Kills it for the `number`th time, and waits until another process has taken its place, or
+    none is `needed` any more. Whether one has."""
+    pid = pid_of(socket)
+    if pid:
+        os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + RESTART_SECONDS
     while restarts(audit) < number:
+        if not needed():
+            return False
         if time.monotonic() > deadline:
             raise TimeoutError(f"no process took the place of number {number}")
         threading.Event().wait(0.01)
+    return True
 
 
 def kill(socket, audit, count):

@@ -142,6 +142,7 @@ TEST_F(DeviceQueueResetTest, WaitsForWhatIsInFlightAndReturnsNoneOfIt) {
   reset_queue(0);
   run_posted();
   EXPECT_TRUE(resetting(0));
+  wait_until([&] { return script(0).discarding.load(); });
   finish_one(script(1));
   wait_until([&] { return script(1).returned.load() == 1; });
   EXPECT_TRUE(resetting(0));
@@ -163,6 +164,7 @@ TEST_F(DeviceQueueResetTest, AResetOfTheDeviceFollowsIt) {
   set_status(0);
   run_posted();
   EXPECT_NE(get<std::uint8_t>(offsetof(Cfg, device_status)), 0);
+  wait_until([&] { return script(0).discarding.load(); });
   finish_one(script(0));
   pump_until([&] { return get<std::uint8_t>(offsetof(Cfg, device_status)) == 0; });
   EXPECT_FALSE(resetting(0));
@@ -216,6 +218,7 @@ TEST_F(DeviceQueueResetTest, ClientThatGoesMeanwhileLeavesNothingBehind) {
   start();
   offer(0);
   reset_queue(0);
+  wait_until([&] { return script(0).discarding.load(); });
   finish_one(script(0));
   model_.queues().stop_and_wait(true);
   EXPECT_FALSE(resetting(0));

@@ -117,6 +117,7 @@ TEST_F(QueueSetTest, StopsOneQueueAndTheOthersGoOn) {
   finish_one(scripts_[1]);
   pump_until([&] { return scripts_[1].returned.load() == 1; });
   EXPECT_FALSE(stopped) << "it has I/O in flight";
+  wait_until([&] { return scripts_[0].discarding.load(); });
   finish_one(scripts_[0]);
   pump_until([&] { return stopped; });
   EXPECT_EQ(scripts_[0].returned, 0);

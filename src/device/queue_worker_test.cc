@@ -75,6 +75,7 @@ TEST_F(QueueWorkerTest, StopForAResetReturnsNothingToTheRing) {
   wait_until([&] { return script_.taken.load() == 1; });
   std::promise<void> stopped;
   worker_->stop(true, [&] { stopped.set_value(); });
+  wait_until([&] { return script_.discarding.load(); });
   finish_one(script_);
   stopped.get_future().wait();
   EXPECT_EQ(script_.returned, 0);

@@ -21,7 +21,8 @@ struct Script {
   std::atomic<bool> lie{false};
   std::atomic<bool> lie_when_armed{false};  // only where the worker is about to sleep
   std::atomic<bool> ring_gone{false};
-  std::atomic<int> calls{0};  // of poll() and drain()
+  std::atomic<bool> discarding{false};  // the worker has heard that nothing is to be returned
+  std::atomic<int> calls{0};            // of poll() and drain()
   EventFd completions = MUST(EventFd::create());
 };
 
@@ -48,6 +49,7 @@ class ScriptedTask : public device::QueueTask {
   void drain(bool discard) override {
     ++script_.calls;
     reap(discard ? script_.discarded : script_.returned);
+    if (discard) script_.discarding = true;
   }
   [[nodiscard]] Result<void> rebind() override {
     if (script_.ring_gone) return fail(Errc::kAddressOutside);
