@@ -38,8 +38,11 @@ size_t airlock_blk_request_bytes(struct virtio_device *vdev)
 			     &segments);
 	virtio_cread_feature(vdev, VIRTIO_BLK_F_SIZE_MAX, struct virtio_blk_config, size_max,
 			     &segment_bytes);
-	/* Less than a page is no limit that the block layer takes. */
-	if (segment_bytes >= PAGE_SIZE)
+	/*
+	 * Less than a page is no limit that the block layer takes. Over a packed ring a request
+	 * that finds no room fails and does not wait, so that a small region is no good there.
+	 */
+	if (segment_bytes >= PAGE_SIZE && !virtio_has_feature(vdev, VIRTIO_F_RING_PACKED))
 		bytes = min_t(u64, bytes, (u64)max_t(u32, segments, 1) * segment_bytes);
 	return pool_bytes(bytes, segments);
 }
