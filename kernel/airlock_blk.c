@@ -34,10 +34,11 @@ size_t airlock_blk_request_bytes(struct virtio_device *vdev)
 	u32 segments = 1;
 	u32 segment_bytes = 0;
 
-	virtio_cread_feature(vdev, VIRTIO_BLK_F_SEG_MAX, struct virtio_blk_config, seg_max,
-			     &segments);
-	virtio_cread_feature(vdev, VIRTIO_BLK_F_SIZE_MAX, struct virtio_blk_config, size_max,
-			     &segment_bytes);
+	/* virtio_has_feature() is a BUG() where the driver knows nothing of the feature. */
+	if (__virtio_test_bit(vdev, VIRTIO_BLK_F_SEG_MAX))
+		virtio_cread(vdev, struct virtio_blk_config, seg_max, &segments);
+	if (__virtio_test_bit(vdev, VIRTIO_BLK_F_SIZE_MAX))
+		virtio_cread(vdev, struct virtio_blk_config, size_max, &segment_bytes);
 	/*
 	 * Less than a page is no limit that the block layer takes. Over a packed ring a request
 	 * that finds no room fails and does not wait, so that a small region is no good there.
