@@ -23,7 +23,10 @@ SECTOR = 512
 
 
 class Process:
-    """One airlock process that logs to stderr; ended with the context."""
+    """One airlock process that logs to stderr. As a context it is entered once it says that it is
+    READY, and ended at the end."""
+
+    READY = ""
 
     def __init__(self, *words):
         self.lines = []
@@ -55,6 +58,21 @@ class Process:
             raise AssertionError(f"the process ended without a line with {text!r}: {self.lines}")
         return line
 
+    def start(self):
+        """Waits until others can use it."""
+        self.wait_for_line(self.READY)
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
     def log(self):
         return [line for line in self.lines if line is not None]
 
@@ -79,20 +97,11 @@ class Process:
 class Guard(Process):
     """One `airlock guard` process in front of a device: what a VM connects to."""
 
+    READY = "guarding"
+
     def __init__(self, socket, audit_file, *arguments):
         self.audit_file = pathlib.Path(audit_file)
         super().__init__(AIRLOCK, "guard", "--listen", socket, "--audit", audit_file, *arguments)
-
-    def __enter__(self):
-        try:
-            self.wait_for_line("guarding")
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
     def audit(self):
         """What it has written down so far, an object a line."""
@@ -108,6 +117,8 @@ class Device(Process):
 
     `guard`: a policy; then a guard stands in front of it, and `socket` is the guard's."""
 
+    READY = "serving"
+
     def __init__(self, *arguments, directory, name="blk", prefix=(), guard=None):
         self.directory = pathlib.Path(directory)
         self.socket = self.directory / f"{name}.sock"
@@ -119,18 +130,10 @@ class Device(Process):
         super().__init__(*prefix, AIRLOCK, "serve", *arguments, "--socket", self.own_socket,
                          "--stats", self.stats_file)
 
-    def __enter__(self):
-        try:
-            self.wait_for_line("serving")
-            if self._guard:
-                self.guard = Guard(*self._guard).__enter__()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
+    def start(self):
+        super().start()
+        if self._guard:
+            self.guard = Guard(*self._guard).__enter__()
 
     def settle(self):
         """Waits until the process has done nothing for a while; how long it ever ran, in ns."""

@@ -11,6 +11,7 @@
 #include "core/guard_memory.h"
 #include "core/guard_message.h"
 #include "spec/vfio_user.h"
+#include "wire/message.h"
 
 namespace airlock::guard {
 
@@ -20,6 +21,11 @@ namespace airlock::guard {
           .size = header.message_size,
           .flags = header.flags,
           .error = header.error};
+}
+
+/// How many descriptors came with a message; more than any may have, if some were lost.
+[[nodiscard]] inline std::uint32_t core_fds(const vfio_user::Message& message) {
+  return message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
 }
 
 /// What the kernel says of a file that somebody sent; whose it is, is the caller's to add. An empty

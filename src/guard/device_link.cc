@@ -76,9 +76,9 @@ Result<void> DeviceLink::take(vfio_user::Message message) {
   Request request = std::move(found->second);
   requests_.erase(found);
   const Echo echo = vfio_user::read_struct<Echo>(message.payload).value_or(Echo{});
-  const auto fds = message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
   const airlock_guard_header judged = core_header(header);
-  if (airlock_guard_reply(&request.asked, &judged, fds, echo.data()) != AIRLOCK_GUARD_PASS) {
+  if (airlock_guard_reply(&request.asked, &judged, core_fds(message), echo.data()) !=
+      AIRLOCK_GUARD_PASS) {
     return vfio_user::malformed(vfio_user::kHeaderSize);
   }
   Answer answer{.error = 0, .payload = std::move(message.payload), .fd = {}};

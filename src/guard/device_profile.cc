@@ -22,7 +22,7 @@ bool same_area(const vfio_user::MappableArea& a, const vfio_user::MappableArea& 
 }
 
 bool same_region(const ProfileRegion& a, const ProfileRegion& b) {
-  return a.flags == b.flags && a.size == b.size && a.file_offset == b.file_offset &&
+  return a.flags == b.flags && a.size == b.size &&
          static_cast<bool>(a.fd) == static_cast<bool>(b.fd) && a.file == b.file &&
          std::ranges::equal(a.areas, b.areas, same_area);
 }
@@ -47,7 +47,7 @@ RegionReply region_reply(const ProfileRegion& region, std::uint32_t index, std::
             .index = index,
             .cap_offset = 0,
             .size = region.size,
-            .offset = region.file_offset};
+            .offset = 0};
   if (!region.fd) return {.payload = vfio_user::bytes_of(info), .with_fd = false};
   const std::size_t whole =
       sizeof(Info) + sizeof(Sparse) + region.areas.size() * sizeof(spec::VfioRegionSparseMmapArea);

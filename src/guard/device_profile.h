@@ -24,11 +24,10 @@ struct FileId {
 };
 
 /// One region as the device described it and the guard lets the VM see it. It may be mapped iff
-/// `fd` is there.
+/// `fd` is there, whose first byte is the region's.
 struct ProfileRegion {
   std::uint32_t flags = 0;  // VFIO_REGION_INFO_FLAG_*, without MMAP and CAPS
   std::uint64_t size = 0;   // bytes; 0: no such region
-  std::uint64_t file_offset = 0;
   std::vector<vfio_user::MappableArea> areas;
   Fd fd;
   FileId file;

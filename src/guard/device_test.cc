@@ -238,13 +238,7 @@ TEST_F(DeviceTest, AnUnsealedRegionIsNotTheVmsToMap) {
     device.handler.other_memfd = memory_file(RecordingHandler::kSize);
   };
   start();
-  const spec::VfioUserRegionInfo request{.argsz = 4096,
-                                         .flags = 0,
-                                         .index = RecordingHandler::kMapped,
-                                         .cap_offset = 0,
-                                         .size = 0,
-                                         .offset = 0};
-  const Message reply = ask(spec::VFIO_USER_DEVICE_GET_REGION_INFO, vfio_user::bytes_of(request));
+  const Message reply = ask_region(RecordingHandler::kMapped, 4096);
   const auto info = vfio_user::require_struct<spec::VfioUserRegionInfo>(reply.payload);
   EXPECT_EQ(info.flags & spec::VFIO_REGION_INFO_FLAG_MMAP, 0U);
   EXPECT_EQ(info.size, RecordingHandler::kSize);

@@ -74,6 +74,14 @@ class GuardFixture : public testing::Test {
     return vm->expect();
   }
 
+  /// `argsz`: how much of an answer there is room for.
+  Message ask_region(std::uint32_t index, std::uint32_t argsz) {
+    return ask(
+        spec::VFIO_USER_DEVICE_GET_REGION_INFO,
+        vfio_user::bytes_of(spec::VfioUserRegionInfo{
+            .argsz = argsz, .flags = 0, .index = index, .cap_offset = 0, .size = 0, .offset = 0}));
+  }
+
   Message read(std::uint32_t region, std::uint64_t offset, std::uint32_t count) {
     return ask(spec::VFIO_USER_REGION_READ,
                vfio_user::bytes_of(

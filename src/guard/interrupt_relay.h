@@ -56,8 +56,6 @@ class InterruptRelay {
   /// To be called when that time has come.
   void resume(TimePoint now);
 
-  [[nodiscard]] std::uint64_t passed() const { return passed_; }
-
  private:
   struct Entry {
     EventFd vm;
@@ -77,7 +75,6 @@ class InterruptRelay {
   std::function<void()> stormed_;
   std::map<Key, Entry> entries_;
   bool held_ = false;  // some are not watched until resume()
-  std::uint64_t passed_ = 0;
 };
 
 }  // namespace airlock::guard

@@ -136,8 +136,7 @@ void VmSession::seen(const Header& request, Decision decision, airlock_guard_rea
 Result<void> VmSession::handle(vfio_user::Message message) {
   const Header& header = message.header;
   const airlock_guard_header judged = core_header(header);
-  const auto fds = message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
-  const auto reason = airlock_guard_command(&rules_, false, &judged, fds);
+  const auto reason = airlock_guard_command(&rules_, false, &judged, core_fds(message));
   const auto action = airlock_guard_explain(reason).action;
   const bool in_order = (header.command == spec::VFIO_USER_VERSION) != negotiated_;
   if (action == AIRLOCK_GUARD_LOST || !in_order) return fail(Errc::kMalformed);
@@ -297,8 +296,7 @@ Result<void> VmSession::on_dma_unmap(const Header& header, Payload payload) {
 Result<void> VmSession::on_device_command(vfio_user::Message message) {
   const Header& header = message.header;
   const airlock_guard_header judged = core_header(header);
-  const auto fds = message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
-  auto reason = airlock_guard_command(&rules_, true, &judged, fds);
+  auto reason = airlock_guard_command(&rules_, true, &judged, core_fds(message));
   if (airlock_guard_explain(reason).action == AIRLOCK_GUARD_LOST) return fail(Errc::kMalformed);
   if (reason != AIRLOCK_GUARD_PASS) {
     refuse_device(header, reason);
@@ -351,8 +349,8 @@ Result<void> VmSession::on_dma_answer(const vfio_user::Message& message) {
   dma_.erase(found);
   const airlock_guard_header judged = core_header(message.header);
   const std::array<std::uint64_t, 2> none{};
-  const auto fds = message.fds_lost ? ~0U : static_cast<std::uint32_t>(message.fds.size());
-  if (airlock_guard_reply(&request.asked, &judged, fds, none.data()) != AIRLOCK_GUARD_PASS) {
+  if (airlock_guard_reply(&request.asked, &judged, core_fds(message), none.data()) !=
+      AIRLOCK_GUARD_PASS) {
     return fail(Errc::kMalformed);
   }
   if ((message.header.flags & spec::VFIO_USER_F_ERROR) != 0) {

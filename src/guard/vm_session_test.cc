@@ -119,20 +119,13 @@ TEST_F(VmSessionTest, WhatIsNotMappedIsNotReadEvenIfAllIsOpen) {
 
 TEST_F(VmSessionTest, ASealedRegionIsTheVmsToMap) {
   start();
-  const spec::VfioUserRegionInfo request{.argsz = 4096,
-                                         .flags = 0,
-                                         .index = RecordingHandler::kMapped,
-                                         .cap_offset = 0,
-                                         .size = 0,
-                                         .offset = 0};
-  const Message reply = ask(spec::VFIO_USER_DEVICE_GET_REGION_INFO, vfio_user::bytes_of(request));
+  const Message reply = ask_region(RecordingHandler::kMapped, 4096);
   ASSERT_EQ(reply.fds.size(), 1U);
   EXPECT_EQ(MUST(FileId::of(reply.fds.front())), MUST(FileId::of(source.device->handler.memfd())));
-  auto small = request;
-  small.argsz = sizeof small;
-  const Message first = ask(spec::VFIO_USER_DEVICE_GET_REGION_INFO, vfio_user::bytes_of(small));
+  constexpr std::uint32_t kSmall = sizeof(spec::VfioUserRegionInfo);
+  const Message first = ask_region(RecordingHandler::kMapped, kSmall);
   EXPECT_TRUE(first.fds.empty());
-  EXPECT_EQ(first.payload.size(), sizeof small);
+  EXPECT_EQ(first.payload.size(), kSmall);
 }
 
 // VFIO_USER 0.12: who signals ERR stops the VM.

@@ -6,8 +6,6 @@
 
 namespace airlock::vfio_user {
 
-namespace {}  // namespace
-
 std::span<std::byte> MessageReader::target() {
   if (header_bytes_ < kHeaderSize) {
     return std::as_writable_bytes(std::span(&message_.header, 1)).subspan(header_bytes_);
