@@ -442,6 +442,12 @@ class Check(ProcessTest):
             self.assertEqual(results["DEF-5/queue-outside"]["result"], "skip")
             self.assertIn("no region", results["DEF-5/queue-outside"]["why"])
 
+    def test_a_device_that_never_sleeps(self):
+        """It looks at what a check offers at once, and not when it is notified."""
+        with self.device("--poll-max", "10s") as device:
+            for _ in range(3):
+                self.assert_kept(self.check(device), passes=100)
+
     def test_several_queues_and_a_read_only_disk(self):
         with self.device("--queues", "4", "--queue-size", "8", "--readonly") as device:
             results = self.check(device)

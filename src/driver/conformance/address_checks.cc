@@ -92,6 +92,7 @@ Result<Finding> buffer_at(CheckContext& ctx, std::uint64_t address, std::uint32_
                                  .length = length,
                                  .flags = spec::VIRTQ_DESC_F_WRITE | spec::VIRTQ_DESC_F_NEXT,
                                  .next = 2});
+  ctx.queue().make_available(0);
   ctx.queue().remember();
   TRY(ctx.notify());
   Finding finding = TRY(expect_violation(ctx));
@@ -135,6 +136,7 @@ Result<Finding> check_header_outside(CheckContext& ctx) {
                                  .length = sizeof(spec::VirtioBlkReqHeader),
                                  .flags = spec::VIRTQ_DESC_F_NEXT,
                                  .next = 1});
+  ctx.queue().make_available(0);
   ctx.queue().remember();
   TRY(ctx.notify());
   return expect_violation(ctx);

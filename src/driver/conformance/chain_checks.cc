@@ -17,12 +17,14 @@ using spec::VIRTQ_DESC_F_WRITE;
 
 constexpr std::uint32_t kSector = spec::VIRTIO_BLK_SECTOR_BYTES;
 
-/// Brings the device up with an honest read in the ring, has `spoil` change it, and notifies.
+/// Brings the device up, has `spoil` change an honest read, and only then offers it: a device that
+/// polls looks at once.
 template <class F>
 Result<Finding> spoiled(CheckContext& ctx, const F& spoil) {
   TRY(ctx.bring_up());
   put_disk_request(ctx, {.target_bytes = kSector});
   spoil(ctx.queue());
+  ctx.queue().make_available(0);
   ctx.queue().remember();
   TRY(ctx.notify());
   return expect_violation(ctx);

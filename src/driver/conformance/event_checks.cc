@@ -66,7 +66,7 @@ Result<Finding> check_notification_data(CheckContext& ctx) {
       TRY(bring_up_with(ctx, spec::VIRTIO_F_NOTIFICATION_DATA, "NOTIFICATION_DATA"));
   if (obstacle) return *obstacle;
   for (std::uint32_t index = 1; index <= 4; ++index) {
-    put_disk_request(ctx, event_read());
+    offer_disk_request(ctx, event_read());
     TRY(ctx.notify_with_data(index << 16));
     TRY(ctx.wait_used(static_cast<std::uint16_t>(index)));
   }
@@ -80,7 +80,7 @@ Result<Finding> check_wrong_notification_data(CheckContext& ctx) {
   if (obstacle) return *obstacle;
   for (const std::uint32_t data : {0xffff'0000U, 0x8000'ffffU, 0x0000'1234U})
     TRY(ctx.notify_with_data(data));
-  put_disk_request(ctx, event_read());
+  offer_disk_request(ctx, event_read());
   TRY(ctx.notify_with_data(1U << 16));
   TRY(ctx.wait_used(1));
   return passed();
@@ -93,7 +93,7 @@ Result<Finding> check_in_order(CheckContext& ctx) {
   const std::uint32_t count = queue.size().value() / kRequestSlots;
   if (count < 2) return skipped("the queue is too small for two requests");
   for (std::uint32_t i = 0; i < count; ++i)
-    put_disk_request(ctx, event_read(static_cast<std::uint16_t>(i * kRequestSlots)));
+    offer_disk_request(ctx, event_read(static_cast<std::uint16_t>(i * kRequestSlots)));
   TRY(ctx.notify());
   TRY(ctx.wait_used(static_cast<std::uint16_t>(count)));
   // Of a batch only the last element need be written, which is the last of all here.

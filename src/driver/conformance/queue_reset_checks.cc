@@ -46,7 +46,7 @@ Result<Finding> check_queue_reset(CheckContext& ctx) {
 Result<Finding> check_reset_queue_is_quiet(CheckContext& ctx) {
   const auto obstacle = TRY(reset_queue_0(ctx));
   if (obstacle) return *obstacle;
-  put_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
+  offer_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
   ctx.queue().remember();
   const std::uint16_t before = ctx.queue().used_index();
   TRY(ctx.notify());

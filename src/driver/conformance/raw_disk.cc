@@ -25,12 +25,16 @@ void put_disk_request(CheckContext& ctx, const DiskRequest& request) {
   }
   parts.push_back({.offset = kDiskStatusAt, .length = 1, .writable = true});
   queue.put_chain(request.head, parts);
-  queue.make_available(request.head);
+}
+
+void offer_disk_request(CheckContext& ctx, const DiskRequest& request) {
+  put_disk_request(ctx, request);
+  ctx.queue().make_available(request.head);
 }
 
 Result<DiskAnswer> run_disk_request(CheckContext& ctx, const DiskRequest& request) {
   RawQueue& queue = ctx.queue();
-  put_disk_request(ctx, request);
+  offer_disk_request(ctx, request);
   TRY(ctx.notify());
   TRY(ctx.wait_used(queue.avail_index()));
   DiskAnswer answer;

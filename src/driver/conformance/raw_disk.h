@@ -33,9 +33,11 @@ inline constexpr std::uint64_t kDiskHeaderAt = 0;
 inline constexpr std::uint64_t kDiskStatusAt = 64;
 inline constexpr std::uint64_t kDiskDataAt = 1024;
 
-/// Puts a request into the ring of a running device, without a notification.
+/// Writes a request's bytes and descriptors, of which the device learns nothing yet.
 void put_disk_request(CheckContext& ctx, const DiskRequest& request);
-/// Puts it, notifies, waits for the one answer. Errors: as CheckContext::wait_used().
+/// Puts it and makes it available, without a notification: a device that polls serves it.
+void offer_disk_request(CheckContext& ctx, const DiskRequest& request);
+/// Offers it, notifies, waits for the one answer. Errors: as CheckContext::wait_used().
 Result<DiskAnswer> run_disk_request(CheckContext& ctx, const DiskRequest& request);
 /// Reads sector 0 of a running device: nothing if it could, else what it answered.
 Result<Finding> read_first_sector(CheckContext& ctx);

@@ -68,7 +68,7 @@ Result<Finding> check_failed_bit(CheckContext& ctx) {
 Result<Finding> check_waits_for_driver_ok(CheckContext& ctx) {
   TRY(ctx.prepare());
   TRY(ctx.enable_queue(ctx.queue().areas()));
-  put_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
+  offer_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
   ctx.queue().remember();
   TRY(ctx.notify());
   ctx.watch();
@@ -86,7 +86,7 @@ Result<Finding> check_quiet_after_reset(CheckContext& ctx) {
   TRY(ctx.bring_up());
   TRY(ctx.reset());
   ctx.drain_vectors();
-  put_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
+  offer_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
   ctx.queue().remember();
   TRY(ctx.notify());
   ctx.watch();
@@ -104,7 +104,7 @@ Result<Finding> check_forgets_addresses(CheckContext& ctx) {
   TRY(ctx.bring_up());
   TRY(ctx.prepare());
   TRY(ctx.add_status(kDriverOk));
-  put_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
+  offer_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
   ctx.queue().remember();
   TRY(ctx.notify());
   ctx.watch();
@@ -119,7 +119,7 @@ Result<Finding> check_many_resets(CheckContext& ctx) {
   for (int round = 0; round < kRounds; ++round) {
     TRY(ctx.bring_up());
     if (ctx.device_type() == spec::VIRTIO_ID_BLOCK) {
-      put_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
+      offer_disk_request(ctx, {.target_bytes = spec::VIRTIO_BLK_SECTOR_BYTES});
       TRY(ctx.notify());  // and reset with the request on its way
     }
     TRY(ctx.reset());

@@ -69,7 +69,7 @@ Result<Finding> check_batch(CheckContext& ctx) {
   const std::uint32_t count = queue.size().value() / kDescriptorsOfRead;
   if (count < 2) return skipped("the queue is too small for two requests");
   for (std::uint32_t i = 0; i < count; ++i) {
-    put_disk_request(ctx, read_at_head(static_cast<std::uint16_t>(i * kDescriptorsOfRead)));
+    offer_disk_request(ctx, read_at_head(static_cast<std::uint16_t>(i * kDescriptorsOfRead)));
   }
   TRY(ctx.notify());
   TRY(ctx.wait_used(static_cast<std::uint16_t>(count)));
@@ -87,7 +87,7 @@ Result<Finding> check_batch(CheckContext& ctx) {
 
 Result<Finding> check_read_only_areas(CheckContext& ctx) {
   TRY(ctx.bring_up());
-  put_disk_request(ctx, read_at_head(0));
+  offer_disk_request(ctx, read_at_head(0));
   ctx.queue().remember();
   std::array<std::byte, sizeof(spec::VirtioBlkReqHeader)> before{};
   ctx.queue().data().copy_out(kDiskHeaderAt, before);
@@ -104,7 +104,7 @@ Result<Finding> check_writes_its_buffers_only(CheckContext& ctx) {
   TRY(ctx.bring_up());
   RawQueue& queue = ctx.queue();
   std::vector<std::byte> before(queue.data().size());
-  put_disk_request(ctx, read_at_head(0));
+  offer_disk_request(ctx, read_at_head(0));
   queue.data().copy_out(0, before);
   TRY(ctx.notify());
   TRY(ctx.wait_used(1));
@@ -192,7 +192,7 @@ Result<Finding> check_used_flags(CheckContext& ctx) {
 Result<Finding> check_notification_hint(CheckContext& ctx) {
   TRY(ctx.bring_up());
   (void)TRY(run_disk_request(ctx, read_at_head(0)));
-  put_disk_request(ctx, read_at_head(0));
+  offer_disk_request(ctx, read_at_head(0));
   ring::full_barrier();  // avail.idx first, then the flag
   const bool wanted = (ctx.queue().used_flags() & spec::VIRTQ_USED_F_NO_NOTIFY) == 0;
   if (wanted) TRY(ctx.notify());
