@@ -5,11 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <vector>
 
 #include <fmt/core.h>
 
+#include "backend/immediate_channel.h"
 #include "base/check.h"
 #include "base/size.h"
 #include "core/range.h"
@@ -62,56 +61,28 @@ class Memory {
   std::uint64_t size_;
 };
 
-class MemoryChannel : public BlockChannel {
+class MemoryChannel : public ImmediateChannel {
  public:
   MemoryChannel(const Memory& memory, bool read_only, std::uint32_t depth)
-      : memory_(&memory), read_only_(read_only), depth_(depth) {
-    done_.reserve(depth);
-  }
+      : ImmediateChannel(read_only, depth), memory_(&memory) {}
 
-  Result<void> submit(const BlockRequest& request) override {
-    if (done_.size() - fetched_ >= depth_) return fail(Errc::kQueueFull);
-    if (done_.size() == done_.capacity()) forget_fetched();
-    BlockCompletion completion{.token = request.token};
-    if (read_only_ && request.op != BlockOp::kRead && request.op != BlockOp::kFlush) {
-      completion.error = EROFS;
-    } else {
-      completion.bytes = perform(request);
-    }
-    done_.push_back(completion);
-    return {};
-  }
-
-  std::size_t reap(std::span<BlockCompletion> target) override {
-    const std::size_t count = std::min(target.size(), done_.size() - fetched_);
-    std::ranges::copy(std::span(done_).subspan(fetched_, count), target.begin());
-    fetched_ += count;
-    if (fetched_ == done_.size()) forget_fetched();
-    return count;
-  }
-
-  [[nodiscard]] int completion_fd() const override { return -1; }
-
- private:
-  void forget_fetched() {
-    done_.erase(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(fetched_));
-    fetched_ = 0;
-  }
-
-  [[nodiscard]] std::uint64_t perform(const BlockRequest& request) const {
+ protected:
+  void perform(const BlockRequest& request) override {
     switch (request.op) {
       case BlockOp::kFlush:
-        return 0;
+        return;
       case BlockOp::kDiscard:
-        memory_->clear(request.offset, request.length, true);
-        return request.length;
+        return memory_->clear(request.offset, request.length, true);
       case BlockOp::kWriteZeroes:
-        memory_->clear(request.offset, request.length, request.may_unmap);
-        return request.length;
+        return memory_->clear(request.offset, request.length, request.may_unmap);
       case BlockOp::kRead:
       case BlockOp::kWrite:
-        break;
+        return transfer(request);
     }
+  }
+
+ private:
+  void transfer(const BlockRequest& request) const {
     std::span<std::byte> bytes = memory_->range(request.offset, request.length);
     for (const shm::SharedBytes& segment : request.segments) {
       CHECK(segment.size() <= bytes.size());
@@ -124,14 +95,9 @@ class MemoryChannel : public BlockChannel {
       bytes = bytes.subspan(segment.size());
     }
     CHECK(bytes.empty());
-    return request.length;
   }
 
   const Memory* memory_;
-  bool read_only_;
-  std::uint32_t depth_;
-  std::vector<BlockCompletion> done_;  // those before fetched_ were reaped
-  std::size_t fetched_ = 0;
 };
 
 class MemoryBackend : public BlockBackend {
@@ -164,18 +130,12 @@ class MemoryBackend : public BlockBackend {
 }  // namespace
 
 Opened<std::unique_ptr<BlockBackend>> open_memory(std::uint64_t capacity, bool read_only) {
-  const auto refuse = [&](std::string why, std::string advice) {
-    return std::unexpected(OpenError{.what = fmt::format("memory:{}", format_size(capacity)),
-                                     .why = std::move(why),
-                                     .advice = std::move(advice)});
-  };
-  if (capacity == 0 || capacity % kSectorBytes != 0) {
-    return refuse("a disk is a whole number of 512-byte sectors, at least one",
-                  "choose a multiple of 512, as memory:1G");
-  }
+  CHECK(capacity > 0 && capacity % kSectorBytes == 0);
   auto backend = std::make_unique<MemoryBackend>(capacity, read_only);
   if (!backend->mapped()) {
-    return refuse(airlock::describe(system_error()), "choose a smaller size, or use file:PATH");
+    return std::unexpected(OpenError{.what = fmt::format("memory:{}", format_size(capacity)),
+                                     .why = airlock::describe(system_error()),
+                                     .advice = "choose a smaller size, or use file:PATH"});
   }
   return backend;
 }

@@ -5,13 +5,14 @@
 
 #include "backend/file_backend.h"
 #include "backend/memory_backend.h"
+#include "backend/null_backend.h"
 #include "base/size.h"
 
 namespace airlock::backend {
 
 namespace {
 
-constexpr std::string_view kAdvice = "use file:PATH or memory:SIZE, as memory:1G";
+constexpr std::string_view kAdvice = "use file:PATH, memory:SIZE or null:SIZE, as memory:1G";
 
 std::unexpected<OpenError> refuse(std::string_view spec, std::string why,
                                   std::string_view advice = kAdvice) {
@@ -59,6 +60,19 @@ Opened<std::unique_ptr<BlockBackend>> open_file_spec(std::string_view spec, std:
   return open_file(options);
 }
 
+Opened<std::uint64_t> parse_capacity(std::string_view spec, std::string_view text) {
+  const std::optional<std::uint64_t> size = parse_size(text);
+  if (!size) {
+    return refuse(spec, "the size is not one",
+                  "write a number of bytes, or with K, M, G or T after it, as memory:1G");
+  }
+  if (*size == 0 || *size % kSectorBytes != 0) {
+    return refuse(spec, "a disk is a whole number of 512-byte sectors, at least one",
+                  "choose a multiple of 512, as memory:1G");
+  }
+  return *size;
+}
+
 }  // namespace
 
 Opened<std::unique_ptr<BlockBackend>> open_backend(std::string_view spec,
@@ -70,12 +84,10 @@ Opened<std::unique_ptr<BlockBackend>> open_backend(std::string_view spec,
   const std::string_view kind = spec.substr(0, colon);
   const std::string_view rest = spec.substr(colon + 1);
   if (kind == "file") return open_file_spec(spec, rest, options);
-  if (kind == "memory") {
-    const std::optional<std::uint64_t> size = parse_size(rest);
-    if (!size) {
-      return refuse(spec, "the size is not one",
-                    "write a number of bytes, or with K, M, G or T after it, as memory:1G");
-    }
+  if (kind == "memory" || kind == "null") {
+    const auto size = parse_capacity(spec, rest);
+    if (!size) return std::unexpected(size.error());
+    if (kind == "null") return make_null(*size, options.read_only);
     return open_memory(*size, options.read_only);
   }
   return refuse(spec, "there is no backend of this kind");

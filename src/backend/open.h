@@ -35,6 +35,7 @@ struct OpenOptions {
 /// Opens the backend that `spec` names:
 ///   file:PATH[,direct=on|off][,engine=auto|io_uring|threads]   a raw image or a block device
 ///   memory:SIZE                                                zeros at first, gone at the end
+///   null:SIZE                                                  keeps nothing: for measurements
 /// A comma in PATH is part of it, unless one of the options above follows.
 [[nodiscard]] Opened<std::unique_ptr<BlockBackend>> open_backend(std::string_view spec,
                                                                  const OpenOptions& options);

@@ -47,6 +47,11 @@ TEST_F(OpenTest, OpensMemoryAndFiles) {
   EXPECT_EQ((*memory)->geometry().capacity_bytes, 64U << 20);
   EXPECT_EQ((*memory)->describe(), "memory, 64M");
 
+  const auto nothing = open_backend("null:1G", {.read_only = true});
+  ASSERT_TRUE(nothing);
+  EXPECT_EQ((*nothing)->geometry().capacity_bytes, 1U << 30);
+  EXPECT_TRUE((*nothing)->geometry().read_only);
+
   const std::string path = image("disk.img", 1 << 20);
   const auto file = open_backend("file:" + path, {.read_only = true});
   ASSERT_TRUE(file) << file.error().text();
@@ -71,7 +76,11 @@ TEST_F(OpenTest, ExplainsWhatIsNotABackend) {
   EXPECT_SAYS(refusal("file:,direct=on"), "path is missing");
   EXPECT_SAYS(refusal("memory:"), "size is not one");
   EXPECT_SAYS(refusal("memory:1X"), "memory:1G");
-  EXPECT_SAYS(refusal("memory:100"), "multiple of 512");
+  for (const char* spec :
+       {"memory:0", "memory:1", "memory:100", "memory:513", "null:0", "null:513"}) {
+    EXPECT_SAYS(refusal(spec), "multiple of 512");
+  }
+  EXPECT_SAYS(refusal("null:"), "size is not one");
 }
 
 TEST_F(OpenTest, ExplainsWhatIsNotAnImage) {

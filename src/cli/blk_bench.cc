@@ -219,6 +219,7 @@ Outcome blk_bench(const BlkBenchOptions& options) {
   if (!pattern) return std::unexpected(pattern.error());
   driver::Blk::Options wanted;
   wanted.queues = options.numjobs;
+  wanted.spin = options.poll_max;
   wanted.device.ring_features = options.ring_features;
   auto disk = open_disk(options.device, wanted);
   if (!disk) return std::unexpected(disk.error());

@@ -51,6 +51,7 @@ struct BlkBenchOptions {
   std::chrono::microseconds runtime{5'000'000};
   std::uint64_t size = 0;  // of the disk's start that is used; 0: all
   bool in_place = false;
+  std::chrono::microseconds poll_max{50};  // of a wait, before it sleeps
   bool json = false;
 };
 

@@ -98,7 +98,8 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
       ->type_name("PATH");
   app.add_option("--fd", options.socket_fd, "a listening socket that was inherited, instead")
       ->type_name("FD");
-  app.add_option("--backend", options.backend, "file:PATH[,direct=on|off] or memory:SIZE")
+  app.add_option("--backend", options.backend,
+                 "file:PATH[,direct=on|off], memory:SIZE or null:SIZE")
       ->required()
       ->type_name("BACKEND");
   options.region = std::uint64_t{64} << 20U;
@@ -223,6 +224,8 @@ void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
   add_duration(app, "--runtime", options.runtime, "how long (5s)");
   add_size(app, "--size", options.size, "use the first SIZE of the disk (all)");
   app.add_flag("--in-place", options.in_place, "buffers in the region: no copy on our side");
+  add_duration(app, "--poll-max", options.poll_max,
+               "longest that a wait looks at the ring before it sleeps (50us)");
   app.add_flag("--json", options.json, "print JSON");
   app.footer(
       "example:\n  airlock blk bench --device vfio-user:/run/disk.sock --rw=randread --bs=4k "

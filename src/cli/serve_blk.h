@@ -19,7 +19,7 @@ inline constexpr std::uint16_t kQueueSizeMax = 32768;
 struct ServeBlkOptions {
   std::string socket;        // path to listen on; empty where socket_fd is given
   int socket_fd = -1;        // an inherited, listening socket
-  std::string backend;       // file:PATH or memory:SIZE
+  std::string backend;       // see backend::open_backend()
   std::uint64_t region = 0;  // bytes
   bool huge_pages = false;   // for the region
   pci::DmaPolicy dma = pci::DmaPolicy::kRequire;

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/immediate_channel.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace airlock::backend {
+
+ImmediateChannel::ImmediateChannel(bool read_only, std::uint32_t depth)
+    : read_only_(read_only), depth_(depth) {
+  done_.reserve(depth);
+}
+
+Result<void> ImmediateChannel::submit(const BlockRequest& request) {
+  if (done_.size() - fetched_ >= depth_) return fail(Errc::kQueueFull);
+  if (done_.size() == done_.capacity()) forget_fetched();
+  BlockCompletion completion{.token = request.token};
+  if (read_only_ && request.op != BlockOp::kRead && request.op != BlockOp::kFlush) {
+    completion.error = EROFS;
+  } else {
+    perform(request);
+    completion.bytes = request.length;
+  }
+  done_.push_back(completion);
+  return {};
+}
+
+std::size_t ImmediateChannel::reap(std::span<BlockCompletion> target) {
+  const std::size_t count = std::min(target.size(), done_.size() - fetched_);
+  std::ranges::copy(std::span(done_).subspan(fetched_, count), target.begin());
+  fetched_ += count;
+  if (fetched_ == done_.size()) forget_fetched();
+  return count;
+}
+
+void ImmediateChannel::forget_fetched() {
+  done_.erase(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(fetched_));
+  fetched_ = 0;
+}
+
+}  // namespace airlock::backend
