@@ -94,6 +94,8 @@ class BadInput(ProcessTest):
                           ("serve", "blk", "--socket", self.socket, "--backend", "memory:8M",
                            "--region", "many"),
                           ("serve", "blk", "--socket", self.socket, "--backend", "memory:8M",
+                           "--poll-cpu", "101%"),
+                          ("serve", "blk", "--socket", self.socket, "--backend", "memory:8M",
                            "--features", "zero_copy=on"),
                           ("blk", "info", "--device", "vfio-user:x", "--features", "packed"),
                           ("blk", "info", "--device", "floppy:a")):

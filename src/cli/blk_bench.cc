@@ -174,6 +174,29 @@ struct Usage {
   std::optional<double> device;
 };
 
+/// What requests cost besides time, on the driver's side.
+struct PerRequest {
+  double notifications = 0;
+  double interrupts = 0;
+  double sleeps = 0;
+  double empty_polls = 0;
+  double copies = 0;
+  double bytes_copied = 0;
+};
+
+PerRequest per_request(const driver::BlkStats& stats) {
+  const auto share = [&stats](std::uint64_t count) {
+    return static_cast<double>(count) /
+           static_cast<double>(std::max<std::uint64_t>(stats.requests, 1));
+  };
+  return {.notifications = share(stats.notifications),
+          .interrupts = share(stats.interrupts),
+          .sleeps = share(stats.sleeps),
+          .empty_polls = share(stats.empty_polls),
+          .copies = share(stats.copies),
+          .bytes_copied = share(stats.bytes_copied)};
+}
+
 void print(const BlkBenchOptions& options, const JobResult& sum, double seconds, const Usage& cpu,
            const driver::BlkStats& stats) {
   const double iops = static_cast<double>(sum.requests) / seconds;
@@ -181,6 +204,7 @@ void print(const BlkBenchOptions& options, const JobResult& sum, double seconds,
   const double p50 = sum.latency.percentile_us(0.5);
   const double p99 = sum.latency.percentile_us(0.99);
   const double p999 = sum.latency.percentile_us(0.999);
+  const PerRequest each = per_request(stats);
   nlohmann::ordered_json json = {
       {"rw", options.rw},
       {"bs", options.bs},
@@ -198,6 +222,12 @@ void print(const BlkBenchOptions& options, const JobResult& sum, double seconds,
       {"cpu_device", nullptr},
       {"notifications", stats.notifications},
       {"sleeps", stats.sleeps},
+      {"notifications_per_request", each.notifications},
+      {"interrupts_per_request", each.interrupts},
+      {"sleeps_per_request", each.sleeps},
+      {"empty_polls_per_request", each.empty_polls},
+      {"copies_per_request", each.copies},
+      {"bytes_copied_per_request", each.bytes_copied},
   };
   if (cpu.device) json["cpu_device"] = *cpu.device / seconds;
   if (options.json) {
@@ -210,6 +240,10 @@ void print(const BlkBenchOptions& options, const JobResult& sum, double seconds,
   fmt::print("  latency  p50 {:.1f} us, p99 {:.1f} us, p99.9 {:.1f} us\n", p50, p99, p999);
   fmt::print("  CPU      driver {:.0f} %, device {}\n", cpu.driver / seconds * 100,
              cpu.device ? fmt::format("{:.0f} %", *cpu.device / seconds * 100) : "unknown");
+  fmt::print(
+      "  each     {:.3f} notifications, {:.3f} interrupts, {:.3f} sleeps, {:.3f} copies of {:.0f} "
+      "bytes in all\n",
+      each.notifications, each.interrupts, each.sleeps, each.copies, each.bytes_copied);
 }
 
 }  // namespace

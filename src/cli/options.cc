@@ -12,6 +12,7 @@
 
 #include "base/duration.h"
 #include "base/log.h"
+#include "base/percent.h"
 #include "base/size.h"
 #include "cli/attach.h"
 #include "cli/blk_commands.h"
@@ -54,6 +55,23 @@ void add_duration(CLI::App& app, const std::string& name, std::chrono::microseco
          },
          help)
       ->type_name("TIME");
+}
+
+/// A share of a whole (20%), in per cent.
+void add_percent(CLI::App& app, const std::string& name, unsigned& target,
+                 const std::string& help) {
+  app.add_option_function<std::string>(
+         name,
+         [&target, name](const std::string& text) {
+           const auto percent = parse_percent(text);
+           if (!percent) {
+             throw CLI::ValidationError(name,
+                                        fmt::format("'{}' is no share from 0% to 100%", text));
+           }
+           target = *percent;
+         },
+         help)
+      ->type_name("SHARE");
 }
 
 /// One of a few words.
@@ -127,7 +145,10 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
       ->type_name("N");
   add_features(app, options.ring_features, "what the rings are offered with (all on)");
   add_duration(app, "--poll-max", options.poll_max,
-               "longest that a queue polls before it sleeps (50us)");
+               "longest that a queue polls before it sleeps (100us)");
+  add_percent(app, "--poll-cpu", options.poll_cpu_percent,
+              "share of a core that a queue polls away in vain, at most: it sleeps at once when "
+              "that is used up (100%)");
   app.add_option("--serial", options.serial, "what the disk answers to GET_ID, 20 bytes (airlock)")
       ->type_name("TEXT");
   add_choice<bool>(app, "--sandbox", options.sandbox, {{"on", true}, {"off", false}},

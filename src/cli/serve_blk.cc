@@ -110,7 +110,10 @@ void lock_in(const ServeBlkOptions& options) {
 }
 
 ServeStats stats_of(const device::Endpoint& endpoint, const device::BlkDevice& disk) {
-  return {.endpoint = endpoint.stats(), .blk = disk.counts(), .copied_bytes = disk.copied_bytes()};
+  return {.endpoint = endpoint.stats(),
+          .blk = disk.counts(),
+          .copies = disk.copies(),
+          .copied_bytes = disk.copied_bytes()};
 }
 
 /// Until a signal ends it. SIGUSR1 calls `report` and goes on.
@@ -167,7 +170,7 @@ Outcome serve_blk(const ServeBlkOptions& options) {
        .region_bytes = options.region,
        .pages = pages,
        .post = [&context](std::function<void()> f) { asio::post(context, std::move(f)); },
-       .poll_max = options.poll_max,
+       .poll = {.longest = options.poll_max, .cpu_percent = options.poll_cpu_percent},
        .states = restart->states.get(),
        .region = std::move(restart->region)},
       **disk);

@@ -29,6 +29,7 @@ struct ServeBlkOptions {
   std::uint16_t queues = 1;
   std::uint16_t queue_size = 256;
   std::chrono::microseconds poll_max{100};
+  unsigned poll_cpu_percent = 100;  // of a core, that a queue polls away in vain
   std::string serial = "airlock";
   std::string stats;  // file for the counters, written at the end and on SIGUSR1
   bool sandbox = true;

@@ -14,7 +14,9 @@ namespace airlock::cli {
 struct ServeStats {
   device::Endpoint::Stats endpoint;
   device::BlkCounts blk;
-  std::uint64_t copied_bytes = 0;  // by this process, between region and disk
+  std::uint64_t copies = 0;        // requests whose bytes this process moved between region and
+                                   // disk
+  std::uint64_t copied_bytes = 0;  // and how many
 };
 std::string to_json(const ServeStats& stats);
 

@@ -53,7 +53,7 @@ Result<std::unique_ptr<Endpoint::Session>> Endpoint::make_session() {
   shm::Mapping mapping = TRY(memfd.map());
   auto session = std::make_unique<Session>(
       std::move(memfd), std::move(mapping), type_,
-      QueueSet::Options{.post = options_.post, .poll_max = options_.poll_max, .on_broken = {}},
+      QueueSet::Options{.post = options_.post, .poll = options_.poll, .on_broken = {}},
       options_.states);
   session->pci = TRY(pci::VirtioPciDevice::create(options_.pci, session->model, session->window));
   session->model.attach(*session->pci);
@@ -73,7 +73,7 @@ Endpoint::Stats Endpoint::stats() const {
   if (session_ == nullptr) return sum;
   sum.guest_bytes = session_->window.guest_memory().mapped_bytes();
   sum.notifications += session_->model.notifications();
-  sum.interrupts += session_->model.interrupts();
+  sum.queues += session_->model.counts();
   sum.violations += session_->pci->violations();
   sum.refusals += session_->pci->refusals();
   sum.view = session_->view();

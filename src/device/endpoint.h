@@ -35,7 +35,7 @@ class Endpoint final : public vfio_user::Handler {
     std::uint64_t region_bytes = 0;  // a power of two, at least a page
     shm::PageKind pages = shm::PageKind::kNormal;
     QueueSet::Post post;
-    std::chrono::microseconds poll_max{100};
+    PollBudget::Limits poll{.longest = std::chrono::microseconds(100)};
     /// Where queues leave how far they got, for a process that takes this one's place; null: none
     /// will. Outlives the endpoint.
     const QueueStates* states = nullptr;
@@ -63,7 +63,7 @@ class Endpoint final : public vfio_user::Handler {
     std::uint64_t guest_bytes = 0;      // of guest memory mapped now
     std::uint64_t guest_bytes_max = 0;  // mapped at most
     std::uint64_t notifications = 0;
-    std::uint64_t interrupts = 0;
+    QueueCounts queues;
     std::uint64_t violations = 0;
     std::uint64_t refusals = 0;
     View view;

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "base/cpu_allowance.h"
+
 namespace airlock::device {
 
 /// How long a worker may poll an empty queue before it sleeps: a busy queue is polled, a quiet one
@@ -13,18 +15,38 @@ namespace airlock::device {
 /// mislead: being woken takes longer than many a budget, and a budget that had once shrunk would
 /// never see a short sleep again. So work that came soon enough makes it whole at once, and a queue
 /// that is idle for longer has it halved at each sleep.
+///
+/// A driver that always comes back just in time would have the worker poll all day long. So there
+/// is a second limit: a share of a core, of which all polling that finds nothing is paid, whether
+/// work came in the end or not. A queue that can't pay for a budget sleeps at once. Decides only;
+/// one thread at a time.
 class PollBudget {
  public:
-  using Duration = std::chrono::nanoseconds;
+  using Clock = CpuAllowance::Clock;
+  using Duration = CpuAllowance::Duration;
+  struct Limits {
+    Duration longest{};          // at a time
+    unsigned cpu_percent = 100;  // of a core, in any longer stretch: see CpuAllowance
+  };
 
-  explicit PollBudget(Duration longest) : longest_(longest), now_(longest) {}
+  explicit PollBudget(const Limits& limits)
+      : longest_(limits.longest), now_(longest_), allowance_(limits.cpu_percent, longest_) {}
 
-  [[nodiscard]] Duration current() const { return now_; }
+  /// There is no work at `now`: how long to poll for it.
+  [[nodiscard]] Duration open(Clock::time_point now) {
+    paid_for_ = !allowance_.limited() || allowance_.left(now) >= now_;
+    return paid_for_ ? now_ : Duration::zero();
+  }
 
-  /// Work came while the queue was polled.
-  void caught() { in_vain_ = 0; }
-  /// The budget ran out; work came `idle` after the last.
-  void missed(Duration idle) {
+  /// Work came while the queue was polled, after it had been in vain for `polled`.
+  void caught(Duration polled) {
+    in_vain_ = 0;
+    pay(polled);
+  }
+  /// The budget ran out after `polled`; work came `idle` after the last.
+  void missed(Duration polled, Duration idle) {
+    pay(polled);
+    if (!paid_for_) return;  // it was not tried
     ++in_vain_;
     // Work that comes always just too late is not worth the whole budget each time: now and then
     // it is tried again.
@@ -42,9 +64,15 @@ class PollBudget {
   static constexpr int kNear = 4;
   static constexpr std::uint32_t kInVainMost = 16;
 
+  void pay(Duration polled) {
+    if (allowance_.limited()) allowance_.spend(polled);
+  }
+
   Duration longest_;
   Duration now_;
   std::uint32_t in_vain_ = 0;  // budgets that ran out since one did not
+  CpuAllowance allowance_;
+  bool paid_for_ = true;  // the budget that was last opened
 };
 
 }  // namespace airlock::device

@@ -1,53 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Goal: a busy queue is polled, a quiet one is not, and no driver has more of a core polled away
+// than was granted. Method: the rule alone, with times of our own.
 #include "device/poll_budget.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace airlock::device {
 namespace {
 
+using namespace std::chrono_literals;
 using std::chrono::microseconds;
 
 constexpr microseconds kLongest{50};
+constexpr PollBudget::Clock::time_point kStart = PollBudget::Clock::time_point() + 1h;
 
 void miss(PollBudget& budget, microseconds idle, int times) {
   for (int i = 0; i < times; ++i)
-    budget.missed(idle);
+    budget.missed(budget.open(kStart), idle);
 }
 
 TEST(PollBudget, AQuietQueueIsNotPolledAtAll) {
-  PollBudget budget(kLongest);
-  EXPECT_EQ(budget.current(), kLongest);
+  PollBudget budget({.longest = kLongest});
+  EXPECT_EQ(budget.open(kStart), kLongest);
   miss(budget, microseconds(10'000), 6);
-  EXPECT_EQ(budget.current(), PollBudget::Duration::zero());
+  EXPECT_EQ(budget.open(kStart), 0us);
 }
 
 // A wake-up takes longer than the budget: it has to grow back all the same.
 TEST(PollBudget, IsWholeAgainOnceWorkComesSoon) {
-  PollBudget budget(kLongest);
+  PollBudget budget({.longest = kLongest});
   miss(budget, microseconds(10'000), 6);
-  budget.missed(3 * kLongest);
-  EXPECT_EQ(budget.current(), kLongest);
+  miss(budget, 3 * kLongest, 1);
+  EXPECT_EQ(budget.open(kStart), kLongest);
 }
 
 TEST(PollBudget, WorkThatComesAlwaysJustTooLateIsTriedForNowAndThenOnly) {
-  PollBudget budget(kLongest);
+  PollBudget budget({.longest = kLongest});
   int whole = 0;
   for (int i = 0; i < 1024; ++i) {
-    budget.missed(3 * kLongest);
-    if (budget.current() == kLongest) ++whole;
+    miss(budget, 3 * kLongest, 1);
+    if (budget.open(kStart) == kLongest) ++whole;
   }
   EXPECT_GT(whole, 16);
   EXPECT_LT(whole, 128);
 }
 
 TEST(PollBudget, OneCatchMakesMissesCountAnew) {
-  PollBudget budget(kLongest);
+  PollBudget budget({.longest = kLongest});
   miss(budget, 3 * kLongest, 40);
-  EXPECT_LT(budget.current(), kLongest);
-  budget.caught();
-  budget.missed(3 * kLongest);
-  EXPECT_EQ(budget.current(), kLongest);
+  EXPECT_LT(budget.open(kStart), kLongest);
+  budget.caught(1us);
+  miss(budget, 3 * kLongest, 1);
+  EXPECT_EQ(budget.open(kStart), kLongest);
+}
+
+/// A driver whose next request comes `gap` after the last answer, for `time`: how much of it was
+/// polled in vain.
+PollBudget::Duration polled_of(PollBudget& budget, microseconds gap, microseconds time) {
+  constexpr microseconds kWork{1};
+  PollBudget::Duration polled{};
+  for (auto now = kStart; now < kStart + time; now += gap + kWork) {
+    const auto open = budget.open(now);
+    const auto spent = std::min<PollBudget::Duration>(open, gap);
+    polled += spent;
+    if (open > gap) {
+      budget.caught(spent);
+    } else {
+      budget.missed(spent, gap);
+    }
+  }
+  return polled;
+}
+
+// Neither one that is just in time nor one that is just too late.
+TEST(PollBudget, NoDriverHasMoreThanItsShareOfACorePolledAway) {
+  for (const unsigned percent : {5U, 20U, 80U}) {
+    for (const auto gap : {1us, 10us, 49us, 51us, 150us, 1000us}) {
+      PollBudget budget({.longest = kLongest, .cpu_percent = percent});
+      EXPECT_LE(polled_of(budget, gap, 10s), (10s + CpuAllowance::kWindow) * percent / 100)
+          << percent << " % with a request every " << gap.count() << " us";
+    }
+  }
+}
+
+TEST(PollBudget, ADriverThatIsJustInTimeHasAWholeCoreWhereNothingElseWasSaid) {
+  PollBudget budget({.longest = kLongest});
+  EXPECT_GT(polled_of(budget, 49us, 1s), 900ms);
+}
+
+TEST(PollBudget, PollsForItsShareAgainOnceThatHasComeIn) {
+  PollBudget budget({.longest = kLongest, .cpu_percent = 20});
+  EXPECT_GT(polled_of(budget, 49us, 10s), 1900ms);
+}
+
+// Having had to sleep says nothing of how soon work comes.
+TEST(PollBudget, SleepsThatTheShareForcedDoNotMakeItPollLessLater) {
+  PollBudget budget({.longest = kLongest, .cpu_percent = 20});
+  budget.caught(20ms);
+  (void)budget.open(kStart);
+  budget.caught(20ms);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(budget.open(kStart), 0us);
+    budget.missed(0us, 1000us);
+  }
+  EXPECT_EQ(budget.open(kStart + 1s), kLongest);
+}
+
+TEST(PollBudget, NothingGrantedNothingPolled) {
+  PollBudget budget({.longest = kLongest, .cpu_percent = 0});
+  EXPECT_EQ(polled_of(budget, 10us, 1s), 0us);
 }
 
 }  // namespace

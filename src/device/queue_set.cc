@@ -13,7 +13,8 @@ QueueSet::~QueueSet() {
   *self_ = nullptr;
 }
 
-Result<void> QueueSet::add(std::uint16_t queue, std::unique_ptr<QueueTask> task) {
+Result<void> QueueSet::add(std::uint16_t queue, std::unique_ptr<QueueTask> task,
+                           QueueMetrics* metrics) {
   CHECK(!workers_.contains(queue));
   auto broken = [self = self_, post = options_.post](const Error& error) {
     post([self, error] {
@@ -23,8 +24,9 @@ Result<void> QueueSet::add(std::uint16_t queue, std::unique_ptr<QueueTask> task)
   // One that ran while memory changes would look for its ring where that was.
   const bool pausing = waiting_for_ > 0 && operations_.front().kind == Kind::kPause;
   workers_.emplace(queue, TRY(QueueWorker::start(std::move(task), {.queue = queue,
-                                                                   .poll_max = options_.poll_max,
+                                                                   .poll = options_.poll,
                                                                    .at_rest = pausing || at_rest_,
+                                                                   .metrics = metrics,
                                                                    .on_broken = broken})));
   return {};
 }

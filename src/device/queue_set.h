@@ -20,7 +20,7 @@ class QueueSet {
   using Post = std::function<void(std::function<void()>)>;
   struct Options {
     Post post;
-    std::chrono::microseconds poll_max{100};
+    PollBudget::Limits poll{.longest = std::chrono::microseconds(100)};
     /// A driver broke a queue: called on the control thread.
     std::function<void(const Error&)> on_broken;
   };
@@ -32,9 +32,10 @@ class QueueSet {
   QueueSet& operator=(const QueueSet&) = delete;
 
   /// Starts a worker for `queue`, which has none. While the queues are being brought to rest, or
-  /// are there, it begins at rest, and resume() has it find its ring as all others. Errors:
-  /// kSystem.
-  Result<void> add(std::uint16_t queue, std::unique_ptr<QueueTask> task);
+  /// are there, it begins at rest, and resume() has it find its ring as all others. `metrics`
+  /// outlives the set; null: nobody wants to know. Errors: kSystem.
+  Result<void> add(std::uint16_t queue, std::unique_ptr<QueueTask> task,
+                   QueueMetrics* metrics = nullptr);
   /// The driver notified `queue`; nothing happens if that does not run.
   void notify(std::uint16_t queue) const;
 

@@ -37,7 +37,8 @@ QueueWorker::QueueWorker(std::unique_ptr<QueueTask> task, Options options, Event
     : task_(std::move(task)),
       options_(std::move(options)),
       wake_(std::move(wake)),
-      budget_(options_.poll_max),
+      budget_(options_.poll),
+      metrics_(options_.metrics != nullptr ? options_.metrics : &unread_metrics_),
       order_(options_.at_rest ? Order::kPause : Order::kRun) {}
 
 QueueWorker::~QueueWorker() {
@@ -95,17 +96,21 @@ std::function<void()> QueueWorker::take_done() {
 bool QueueWorker::work() {
   task_->want_notifications(false);
   auto last_progress = Clock::now();
+  PollBudget::Duration waited{};  // without finding anything
+  PollBudget::Duration patience{};
   bool waiting = false;
   while (order() == Order::kRun) {
     const auto progress = poll_once();
     if (!progress) return false;
     if (*progress) {
-      if (std::exchange(waiting, false)) budget_.caught();
+      if (std::exchange(waiting, false)) budget_.caught(waited);
       last_progress = Clock::now();
       continue;
     }
-    waiting = true;
-    if (Clock::now() - last_progress < budget_.current()) {
+    const auto looked = Clock::now();
+    waited = looked - last_progress;
+    if (!std::exchange(waiting, true)) patience = budget_.open(looked);
+    if (waited < patience) {
       relax();
       continue;
     }
@@ -116,7 +121,7 @@ bool QueueWorker::work() {
     if (!*late) sleep(true);
     task_->want_notifications(false);
     const auto now = Clock::now();
-    budget_.missed(now - last_progress);
+    budget_.missed(waited, now - last_progress);
     last_progress = now;
     waiting = false;
   }
@@ -125,7 +130,10 @@ bool QueueWorker::work() {
 
 std::optional<bool> QueueWorker::poll_once() {
   const Result<bool> progress = task_->poll();
-  if (progress) return *progress;
+  if (progress) {
+    if (!*progress) ++metrics_->empty_polls;
+    return *progress;
+  }
   broken_ = true;
   if (options_.on_broken) options_.on_broken(progress.error());
   return std::nullopt;
@@ -136,6 +144,7 @@ void QueueWorker::sleep(bool watch_completions) {
   std::array<pollfd, 2> fds{{{.fd = wake_.fd(), .events = POLLIN, .revents = 0},
                              {.fd = completions, .events = POLLIN, .revents = 0}}};
   ::poll(fds.data(), fds.size(), -1);
+  ++metrics_->wake_ups;
   static_cast<void>(wake_.drain());
 }
 

@@ -13,6 +13,7 @@
 #include "base/event_fd.h"
 #include "base/result.h"
 #include "device/poll_budget.h"
+#include "device/queue_metrics.h"
 #include "device/queue_task.h"
 
 namespace airlock::device {
@@ -27,8 +28,9 @@ class QueueWorker {
  public:
   struct Options {
     std::uint16_t queue = 0;
-    std::chrono::microseconds poll_max{100};  // the longest it polls without finding work
-    bool at_rest = false;                     // begins as if paused: rebind() and resume() follow
+    PollBudget::Limits poll{.longest = std::chrono::microseconds(100)};
+    bool at_rest = false;             // begins as if paused: rebind() and resume() follow
+    QueueMetrics* metrics = nullptr;  // outlives it; null: nobody wants to know
     /// The driver broke the queue: called once, on the worker's thread.
     std::function<void(const Error&)> on_broken;
   };
@@ -72,6 +74,8 @@ class QueueWorker {
   Options options_;
   EventFd wake_;
   PollBudget budget_;
+  QueueMetrics unread_metrics_;
+  QueueMetrics* metrics_;
   bool broken_ = false;  // worker's thread only
   std::atomic<Order> order_{Order::kRun};
   std::mutex done_mutex_;  // guards done_

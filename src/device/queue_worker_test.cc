@@ -24,7 +24,9 @@ class QueueWorkerTest : public ::testing::Test {
   void start() {
     worker_ = MUST(QueueWorker::start(
         std::make_unique<ScriptedTask>(script_),
-        {.queue = 3, .on_broken = [this](const Error& error) { broken_.set_value(error); }}));
+        {.queue = 3, .poll = poll_, .metrics = &metrics_, .on_broken = [this](const Error& error) {
+           broken_.set_value(error);
+         }}));
   }
   /// Makes one chain available, as a driver does: it notifies only where the device asked for it.
   void offer() {
@@ -33,6 +35,8 @@ class QueueWorkerTest : public ::testing::Test {
   }
 
   Script script_;
+  PollBudget::Limits poll_{.longest = std::chrono::microseconds(100)};
+  QueueMetrics metrics_;
   std::promise<Error> broken_;
   std::unique_ptr<QueueWorker> worker_;
 };
@@ -110,6 +114,23 @@ TEST_F(QueueWorkerTest, SleepsAtRestAndWakesByNotification) {
   offer();
   wait_until([&] { return script_.taken.load() == 2; });
   finish_one(script_);
+}
+
+// One look, one more after it has asked for notifications, and nothing until it is woken: by a
+// notification, then by I/O that finished.
+TEST_F(QueueWorkerTest, SleepsAtOnceWhereItMayNotPoll) {
+  poll_ = {.longest = std::chrono::seconds(3600), .cpu_percent = 0};
+  start();
+  wait_until([&] { return metrics_.empty_polls.get() == 2; });
+  EXPECT_EQ(metrics_.wake_ups.get(), 0U);
+  offer();
+  wait_until([&] { return metrics_.empty_polls.get() == 4; });
+  EXPECT_EQ(script_.taken.load(), 1);
+  EXPECT_EQ(metrics_.wake_ups.get(), 1U);
+  finish_one(script_);
+  wait_until([&] { return metrics_.empty_polls.get() == 6; });
+  EXPECT_EQ(script_.returned.load(), 1);
+  EXPECT_EQ(metrics_.wake_ups.get(), 2U);
 }
 
 TEST_F(QueueWorkerTest, SleepsWhenBrokenEvenWithIoThatFinishes) {

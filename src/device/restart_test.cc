@@ -163,16 +163,16 @@ TEST_F(RestartTest, TheNextProcessGoesOnInTheSameRegion) {
   ASSERT_TRUE(endpoint_->read(pci::kRegionBar, 0x5000, seen));
   EXPECT_EQ(seen, (std::array{std::byte{0xed}, std::byte{0xfe}}));
   set_up();
-  EXPECT_EQ(endpoint_->stats().interrupts, 0U);
+  EXPECT_EQ(endpoint_->stats().queues.interrupts, 0U);
   driver_ok();
   EXPECT_EQ(type_.went_on, 2);
   // One each: the driver may wait for what was returned without.
-  EXPECT_EQ(endpoint_->stats().interrupts, 2U);
+  EXPECT_EQ(endpoint_->stats().queues.interrupts, 2U);
 }
 
 TEST_F(RestartTest, TheFirstProcessInterruptsNobody) {
   static_cast<void>(run_first());
-  EXPECT_EQ(endpoint_->stats().interrupts, 0U);
+  EXPECT_EQ(endpoint_->stats().queues.interrupts, 0U);
 }
 
 // Without the region of before nothing of before is there.

@@ -8,10 +8,21 @@ namespace airlock::device {
 
 RunningModel::RunningModel(DeviceType& type, const window::Window& window,
                            QueueSet::Options options, const QueueStates* states)
-    : type_(type), window_(window), states_(states), queues_([this, &options] {
+    : type_(type),
+      window_(window),
+      states_(states),
+      metrics_(type.queue_count()),
+      queues_([this, &options] {
         options.on_broken = [this](const Error& error) { transport_->report_violation(error); };
         return std::move(options);
       }()) {}
+
+QueueCounts RunningModel::counts() const {
+  QueueCounts sum{.interrupts = interrupts_};
+  for (const QueueMetrics& queue : metrics_)
+    sum += queue.snapshot();
+  return sum;
+}
 
 void RunningModel::read_config(std::uint32_t offset, std::span<std::byte> target) const {
   std::ranges::copy(type_.config().subspan(offset, target.size()), target.begin());
@@ -43,8 +54,10 @@ Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
   CHECK(transport_ != nullptr);
   std::erase_if(setups_, [&setup](const auto& old) { return old.index == setup.index; });
   setups_.push_back(setup);
-  const auto interrupt = [this, queue = setup.index] {
-    interrupts_.fetch_add(1, std::memory_order_relaxed);
+  CHECK(setup.index < metrics_.size());
+  QueueMetrics& metrics = metrics_[setup.index];
+  const auto interrupt = [this, &metrics, queue = setup.index] {
+    ++metrics.interrupts;
     transport_->interrupt_queue(queue);
   };
   const auto record = states_ != nullptr ? states_->record(setup.index) : ring::QueueRecord();
@@ -54,8 +67,11 @@ Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
                                     .window = &window_,
                                     .interrupt = interrupt,
                                     .record = record}));
-  TRY(queues_.add(setup.index, std::move(task)));
-  if (goes_on) interrupt();
+  TRY(queues_.add(setup.index, std::move(task), &metrics));
+  if (goes_on) {
+    ++interrupts_;
+    transport_->interrupt_queue(setup.index);
+  }
   return {};
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -26,7 +25,8 @@ class RunningModel final : public pci::VirtioModel {
 
   [[nodiscard]] QueueSet& queues() { return queues_; }
   [[nodiscard]] std::uint64_t notifications() const { return notifications_; }
-  [[nodiscard]] std::uint64_t interrupts() const { return interrupts_.load(); }
+  /// Of all queues since the start.
+  [[nodiscard]] QueueCounts counts() const;
   /// The queues of the last start, those that were reset since as they were last.
   [[nodiscard]] const std::vector<pci::QueueSetup>& setups() const { return setups_; }
 
@@ -59,9 +59,10 @@ class RunningModel final : public pci::VirtioModel {
   const QueueStates* states_;
   pci::VirtioTransport* transport_ = nullptr;
   std::uint64_t notifications_ = 0;
+  std::uint64_t interrupts_ = 0;  // by the control thread; the queues' are in their metrics
   std::vector<pci::QueueSetup> setups_;
-  std::atomic<std::uint64_t> interrupts_{0};
-  QueueSet queues_;  // last: its threads use what is above
+  std::vector<QueueMetrics> metrics_;  // by queue
+  QueueSet queues_;                    // last: its threads use what is above
 };
 
 }  // namespace airlock::device

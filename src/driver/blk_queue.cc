@@ -137,7 +137,7 @@ bool BlkQueue::arm() {
 void BlkQueue::disarm() {
   if (!queue_ || broken_) return;
   queue_->ring().want_interrupts(false);
-  (void)device_.transport().take_interrupt(queue_->vector());
+  if (device_.transport().take_interrupt(queue_->vector())) ++counters_.interrupts;
   if (!device_.transport().take_interrupt(0)) return;
   if (const auto alive = device_.check(); !alive) stop(alive.error());
 }
@@ -426,7 +426,10 @@ void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
   } else {
     if (part.op == BlkOp::kRead) counters_.bytes_read += part.bytes;
     if (part.op == BlkOp::kWrite) counters_.bytes_written += part.bytes;
-    if (part.data == Part::Data::kMapped) counters_.bytes_copied += part.bytes;
+    if (part.data == Part::Data::kMapped) {
+      ++counters_.copies;
+      counters_.bytes_copied += part.bytes;
+    }
     if (part.op == BlkOp::kGetId) frames_.bytes().copy_out(at + kPayloadAt, pending.request.target);
   }
   release_part(part_index, !error && part.op == BlkOp::kRead ? part.bytes : 0);
@@ -516,6 +519,7 @@ Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline&
   bool slept = false;  // since anything came
   for (;;) {
     const bool progress = reap();
+    if (!progress) ++counters_.empty_polls;
     if (progress && !std::exchange(slept, false)) spin_.caught();
     kick();
     const auto now = SpinWindow::Clock::now();

@@ -1,24 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
+#include "base/counter.h"
+
 namespace airlock::driver {
-
-/// A number with one writer, who so needs no locked instruction; any thread may read it.
-class Counter {
- public:
-  Counter& operator+=(std::uint64_t count) {
-    value_.store(get() + count, std::memory_order_relaxed);
-    return *this;
-  }
-  Counter& operator++() { return *this += 1; }
-  [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
 
 template <class Number>
 struct BlkNumbers {
@@ -27,9 +14,12 @@ struct BlkNumbers {
   Number parts{};          // put into the ring
   Number bytes_read{};     // successfully
   Number bytes_written{};  // successfully
-  Number bytes_copied{};   // of those, through the pool
+  Number copies{};         // parts whose bytes went through the pool
+  Number bytes_copied{};   // of those read and written, through the pool
   Number notifications{};  // doorbells rung
+  Number interrupts{};     // taken: several that the device sent may be one
   Number sleeps{};         // waits that ended in the kernel
+  Number empty_polls{};    // looks of a wait that found nothing
   Number ring_full{};      // times the ring had no room
   Number pool_full{};      // times the pool had none
 };
@@ -46,9 +36,12 @@ inline BlkStats& operator+=(BlkStats& sum, const BlkCounters& queue) {
   sum.parts += queue.parts.get();
   sum.bytes_read += queue.bytes_read.get();
   sum.bytes_written += queue.bytes_written.get();
+  sum.copies += queue.copies.get();
   sum.bytes_copied += queue.bytes_copied.get();
   sum.notifications += queue.notifications.get();
+  sum.interrupts += queue.interrupts.get();
   sum.sleeps += queue.sleeps.get();
+  sum.empty_polls += queue.empty_polls.get();
   sum.ring_full += queue.ring_full.get();
   sum.pool_full += queue.pool_full.get();
   return sum;

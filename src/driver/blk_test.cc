@@ -37,6 +37,7 @@ TEST_F(BlkTest, WritesAndReadsBack) {
   EXPECT_EQ(stats.errors, 0U);
   EXPECT_EQ(stats.bytes_read, 8192U);
   EXPECT_EQ(stats.bytes_written, 8192U);
+  EXPECT_EQ(stats.copies, 2U);
   EXPECT_EQ(stats.bytes_copied, 16384U);
 }
 
@@ -50,6 +51,7 @@ TEST_F(BlkTest, CopiesNothingThatIsInPlace) {
   std::ranges::fill(buffer.span(), std::byte{0});
   EXPECT_TRUE(blk().read(512, buffer.span().subspan(1024, 512)));
   EXPECT_TRUE(std::equal(bytes.begin() + 512, bytes.begin() + 1024, buffer.span().begin() + 1024));
+  EXPECT_EQ(blk().stats().copies, 0U);
   EXPECT_EQ(blk().stats().bytes_copied, 0U);
   EXPECT_EQ(blk().device().pool().stats().maps, 0U);
 }
@@ -362,8 +364,10 @@ TEST_F(BlkTest, SleepsUntilTheInterrupt) {
   queue().kick();
   EXPECT_EQ(queue().wait(5ms).error().code, Errc::kTimeout);
   EXPECT_GT(blk().stats().sleeps, 0U);
+  EXPECT_EQ(blk().stats().interrupts, 0U);
   std::jthread device([this] { disk().serve(); });
   EXPECT_TRUE(queue().wait(5s));
+  EXPECT_EQ(blk().stats().interrupts, 1U);
   EXPECT_FALSE(queue().poll()->error);
   EXPECT_EQ(queue().wait(5ms).error().code, Errc::kWrongState);
 }

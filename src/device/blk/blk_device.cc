@@ -79,6 +79,12 @@ BlkCounts BlkDevice::counts() const {
   return sum;
 }
 
+std::uint64_t BlkDevice::copies() const {
+  if (!backend_->copies()) return 0;
+  const BlkCounts all = counts();
+  return all.reads + all.writes;
+}
+
 std::uint64_t BlkDevice::copied_bytes() const {
   if (!backend_->copies()) return 0;
   const BlkCounts all = counts();

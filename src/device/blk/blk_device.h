@@ -47,7 +47,9 @@ class BlkDevice final : public DeviceType {
   /// What one queue did so far, and all of them together. Any thread.
   [[nodiscard]] BlkCounts counts(std::uint16_t queue) const;
   [[nodiscard]] BlkCounts counts() const;
-  /// Bytes that this process itself copied between the region and the disk. Any thread.
+  /// Requests whose bytes this process itself copied between the region and the disk, and those
+  /// bytes. Any thread.
+  [[nodiscard]] std::uint64_t copies() const;
   [[nodiscard]] std::uint64_t copied_bytes() const;
 
  private:

@@ -145,9 +145,9 @@ TEST(BlkDevice, RefusesQueuesThatItDoesNotHave) {
 TEST(BlkMetrics, AddUp) {
   // On the heap: AddressSanitizer's stack does not keep so large an alignment.
   const auto metrics = std::make_unique<BlkQueueMetrics>();
-  metrics->reads.add(2);
-  metrics->read_bytes.add(1024);
-  metrics->io_errors.add(1);
+  metrics->reads += 2;
+  metrics->read_bytes += 1024;
+  ++metrics->io_errors;
   BlkCounts sum = metrics->snapshot();
   sum += metrics->snapshot();
   EXPECT_EQ(sum, (BlkCounts{.reads = 4, .read_bytes = 2048, .io_errors = 2}));

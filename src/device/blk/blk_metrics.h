@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include "base/counter.h"
 
 namespace airlock::device {
 
@@ -25,20 +26,7 @@ struct BlkCounts {
 };
 
 /// The counters of one queue: its thread adds, any thread reads. On a cache line of its own.
-class alignas(64) BlkQueueMetrics {
- public:
-  /// A counter with one writer, which so needs no locked instruction.
-  class Counter {
-   public:
-    void add(std::uint64_t count) {
-      value_.store(value_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
-    }
-    [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
-   private:
-    std::atomic<std::uint64_t> value_{0};
-  };
-
+struct alignas(64) BlkQueueMetrics {
   Counter reads;
   Counter writes;
   Counter flushes;

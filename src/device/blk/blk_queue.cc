@@ -284,7 +284,7 @@ void BlkQueue::give_to_channel(RecordIndex index) {
   if (submitted) return;
   if (submitted.error().code == Errc::kQueueFull) {
     record.next_range = before;
-    options_.metrics->waits.add(1);
+    ++options_.metrics->waits;
     waiting_.push_back(index);
     return;
   }
@@ -349,30 +349,30 @@ void BlkQueue::fill_rest(Record& record, std::uint64_t filled) {
 void BlkQueue::count(const Record& record, std::uint8_t status) const {
   BlkQueueMetrics& metrics = *options_.metrics;
   const bool ok = status == spec::VIRTIO_BLK_S_OK;
-  if (record.error != 0) metrics.io_errors.add(1);
+  if (record.error != 0) ++metrics.io_errors;
   switch (record.request.kind) {
     case Kind::kRead:
-      metrics.reads.add(1);
-      metrics.read_bytes.add(ok ? record.bytes : 0);
+      ++metrics.reads;
+      metrics.read_bytes += ok ? record.bytes : 0;
       return;
     case Kind::kWrite:
-      metrics.writes.add(1);
-      metrics.written_bytes.add(ok ? record.bytes : 0);
+      ++metrics.writes;
+      metrics.written_bytes += ok ? record.bytes : 0;
       return;
     case Kind::kFlush:
-      metrics.flushes.add(1);
+      ++metrics.flushes;
       return;
     case Kind::kDiscard:
-      metrics.discards.add(1);
+      ++metrics.discards;
       return;
     case Kind::kWriteZeroes:
-      metrics.write_zeroes.add(1);
+      ++metrics.write_zeroes;
       return;
     case Kind::kGetId:
-      metrics.get_ids.add(1);
+      ++metrics.get_ids;
       return;
     case Kind::kRefused:
-      metrics.refused.add(1);
+      ++metrics.refused;
       return;
   }
 }
