@@ -112,6 +112,11 @@ class Attach(AttachTest):
             client.close()
             self.assertEqual(attached.stop(), (0, ""))
 
+    def test_nothing_runs_while_nobody_asks(self):
+        with self.device() as device, self.attach(device) as attached:
+            attached.connect().write(bytes(MIB), 0)
+            self.assert_asleep(attached.process.pid, device.pid)
+
     def test_a_wrong_request_fails_alone(self):
         with self.device() as device, self.attach(device) as attached:
             client = attached.connect()

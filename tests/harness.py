@@ -164,6 +164,38 @@ def cpu_ns(pid):
                for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"))
 
 
+def switches(pid):
+    """How often all threads were switched to or from so far: not at all while they sleep."""
+    return sum(int(line.split()[1])
+               for task in pathlib.Path(f"/proc/{pid}/task").glob("*/status")
+               for line in task.read_text().splitlines() if "ctxt_switches" in line)
+
+
+def name_of(pid):
+    return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def family(pid):
+    """A process and all that it has started, and those, and so on."""
+    try:
+        children = [child for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                    for child in (task / "children").read_text().split()]
+    except OSError:  # it has ended
+        return []
+    return [pid] + [one for child in children for one in family(int(child))]
+
+
+def private_bytes(pid, besides):
+    """Memory that this process alone has: all its mappings, but those of the file `besides`."""
+    counted, kilobytes = True, 0
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            counted = besides not in line
+        elif counted and line.startswith("Private_"):
+            kilobytes += int(line.split()[1])
+    return kilobytes << 10
+
+
 def settle(pid):
     """Waits until a process has done nothing for a while; how long it ever ran, in ns."""
     before = None

@@ -5,10 +5,12 @@ import os
 import pathlib
 import re
 import tempfile
+import threading
 import unittest
 
 import harness
 
+IDLE_SECONDS = 3
 ONE_LINE = re.compile(r"airlock: [^:]+.*: .+: .+\n")
 
 
@@ -32,6 +34,17 @@ class ProcessTest(unittest.TestCase):
         self.assertIn(says, done.stderr)
         self.assertEqual(sorted(os.listdir(self.directory)), before)
         return done.stderr
+
+    def assert_asleep(self, *pids):
+        """None of these processes runs, nor any that they have started: once all are at rest."""
+        everyone = sorted({one for pid in pids for one in harness.family(pid)})
+        for pid in everyone:
+            harness.settle(pid)
+        before = {pid: harness.switches(pid) for pid in everyone}
+        self.assertTrue(all(before.values()), "a process without a switch: nothing is counted")
+        threading.Event().wait(IDLE_SECONDS)  # the observation window, not a delay for something
+        after = {pid: harness.switches(pid) for pid in everyone}
+        self.assertEqual(after, before, [harness.name_of(pid) for pid in everyone])
 
     def serve_refused(self, *arguments, **expected):
         return self.refused("serve", "blk", "--socket", self.socket, *arguments, **expected)

@@ -39,7 +39,7 @@ void FileJob::start(const BlockRequest& request, FileTarget& target) {
   moved_ = 0;
   retries_ = 0;
   refused_ = Call::kNone;
-  vector_count_ = 0;
+  vectors_.clear();
   if (promises_stable() && target.sync_error.load(std::memory_order_relaxed) != 0) {
     finish(0);  // which knows better
     return;
@@ -97,13 +97,13 @@ int FileJob::write_flags() const {
 }
 
 void FileJob::next_transfer() {
-  vector_count_ = 0;
+  vectors_.clear();
   if (request_.op == BlockOp::kWriteZeroes) {
     gather_zeros();
   } else {
     gather_segments();
   }
-  CHECK(vector_count_ > 0);
+  CHECK(!vectors_.empty());
   const auto fits = [&](const iovec& vector) {
     return airlock_is_aligned(address_of(vector), target_->direct_memory_alignment) &&
            airlock_is_aligned(vector.iov_len, target_->direct_offset_alignment);
@@ -126,11 +126,11 @@ void FileJob::gather_segments() {
     piece.iov_len = std::min(piece.iov_len - skip, room);
     skip = 0;
     room -= piece.iov_len;
-    iovec* const last = vector_count_ > 0 ? &vectors_[vector_count_ - 1] : nullptr;
+    iovec* const last = vectors_.empty() ? nullptr : &vectors_.back();
     if (last != nullptr && address_of(*last) + last->iov_len == address_of(piece)) {
       last->iov_len += piece.iov_len;
-    } else if (vector_count_ < kVectors) {
-      vectors_[vector_count_++] = piece;
+    } else if (vectors_.size() < kVectors) {
+      vectors_.push_back(piece);
     } else {
       return;  // the rest comes with the next call
     }
@@ -140,9 +140,9 @@ void FileJob::gather_segments() {
 
 void FileJob::gather_zeros() {
   std::uint64_t left = length();
-  while (left > 0 && vector_count_ < kVectors) {
+  while (left > 0 && vectors_.size() < kVectors) {
     const std::uint64_t piece = std::min<std::uint64_t>(left, g_zeros.size());
-    vectors_[vector_count_++] = {.iov_base = g_zeros.data(), .iov_len = piece};
+    vectors_.push_back({.iov_base = g_zeros.data(), .iov_len = piece});
     left -= piece;
   }
 }

@@ -3,10 +3,10 @@
 
 #include <sys/uio.h>
 
-#include <array>
 #include <bit>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "backend/block_backend.h"
 #include "backend/file_target.h"
@@ -25,7 +25,8 @@ namespace airlock::backend {
 ///     job.start(request, target);
 ///     while (!job.done()) job.advance(<the result of job.call(), bytes or -errno>);
 ///
-/// One thread at a time. Has no memory of its own to allocate: usable again after start().
+/// One thread at a time. Usable again after start(): its memory is that of its largest request, so
+/// that a deep queue that has few requests at a time costs little.
 class FileJob {
  public:
   enum class Call : std::uint8_t {
@@ -47,9 +48,7 @@ class FileJob {
   /// The descriptor for call(): the direct one if everything is aligned as that wants.
   [[nodiscard]] int fd() const;
   /// The next piece of memory, neighbours merged: at most kVectors pieces and kBytesMost bytes.
-  [[nodiscard]] std::span<const iovec> vectors() const {
-    return std::span(vectors_).first(vector_count_);
-  }
+  [[nodiscard]] std::span<const iovec> vectors() const { return vectors_; }
   [[nodiscard]] std::uint64_t offset() const { return request_.offset + moved_; }
   [[nodiscard]] std::uint64_t length() const { return request_.length - moved_; }
   /// RWF_DSYNC where the write has to be durable.
@@ -101,8 +100,7 @@ class FileJob {
   std::uint32_t retries_ = 0;
   bool aligned_ = false;        // vectors_ are what O_DIRECT wants
   Call refused_ = Call::kNone;  // the last call that this request was refused
-  std::uint32_t vector_count_ = 0;
-  std::array<iovec, kVectors> vectors_{};
+  std::vector<iovec> vectors_;  // kept for its memory
 };
 
 /// Makes job.call() once, with preadv2's `flags` added; bytes or -errno, for advance(). Blocks,
