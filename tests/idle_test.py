@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it costs to have a disk that nobody uses: no wake-up of any process, and little memory.
 
-Method. By counting, not by a clock: who sleeps all through a window of time is switched to not once,
-and the kernel counts how often each thread is. The pages of a process are counted by the kernel too."""
+Method. By counting, not by a clock. Who sleeps all through a window of time is switched to not
+once, and the kernel counts how often each thread is. It counts the pages of a process as well."""
 
 import os
 import pathlib
@@ -18,7 +18,7 @@ SANITIZE = os.environ.get("AIRLOCK_SANITIZE")
 
 
 class Driver:
-    """Our driver, at rest with a disk that it has used: it waits for more to write. As a context."""
+    """Our driver, at rest with a disk that it has used: it waits for more to write."""
 
     def __init__(self, socket, *arguments):
         self.process = subprocess.Popen(
