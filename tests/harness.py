@@ -196,6 +196,13 @@ def private_bytes(pid, besides):
     return kilobytes << 10
 
 
+def threads_at_work(pid, name):
+    """How many threads whose name begins so have run for some milliseconds."""
+    return sum((task / "comm").read_text().startswith(name)
+               and int((task / "schedstat").read_text().split()[0]) > 5_000_000
+               for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+
+
 def settle(pid):
     """Waits until a process has done nothing for a while; how long it ever ran, in ns."""
     before = None

@@ -4,8 +4,9 @@
 Method. By counting, not by a clock. Who sleeps all through a window of time is switched to not
 once, and the kernel counts how often each thread is. It counts the pages of a process as well."""
 
+import contextlib
 import os
-import pathlib
+import signal
 import subprocess
 import threading
 import unittest
@@ -93,21 +94,37 @@ class Memory(IdleTest):
 
     MOST = 4 * MIB
 
-    def assert_small(self, *arguments):
+    def assert_small(self, *arguments, queues=1):
         with self.device(*arguments) as device:
-            with Driver(device.socket):
-                self.wait_for_data()
+            with self.stopped_driver(device, queues):
                 device.settle()
                 used = {harness.name_of(pid): harness.private_bytes(pid, besides="airlock-region")
                         for pid in harness.family(device.pid)}
         self.assertTrue(all(used.values()), used)
         self.assertLess(sum(used.values()), self.MOST, used)
 
+    @contextlib.contextmanager
+    def stopped_driver(self, device, queues):
+        """One that has used all queues, and is stopped in the midst of it."""
+        driver = subprocess.Popen(
+            [str(harness.AIRLOCK), "blk", "bench", "--device", f"vfio-user:{device.socket}",
+             "--numjobs", str(queues), "--iodepth", "32", "--runtime", "60s"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while harness.threads_at_work(device.pid, "queue-") < queues:
+                self.assertIsNone(driver.poll())
+                threading.Event().wait(0.01)
+            driver.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            driver.kill()
+            driver.wait()
+
     def test_a_device_as_it_is_by_default(self):
         self.assert_small()
 
     def test_many_queues(self):
-        self.assert_small("--queues", "4")
+        self.assert_small("--queues", "4", queues=4)
 
     def test_a_deep_queue(self):
         self.assert_small("--queue-size", "1024")
