@@ -59,6 +59,7 @@ def shape(what, value, quick):
             for number in range(starts(quick)):
                 started.append(fleet.Device(folder, number, *options))
             times = start_times(started)
+            come_to_rest(started)
             bare = memory.of_device(started[-1].pid)
         with fleet.ended([]) as running:
             running.append(fleet.Device(folder, "idle", *options))
@@ -77,6 +78,7 @@ def fleet_of(count, seconds):
         before = memory.available()
         for number in range(count):
             devices.append(fleet.Device(folder, number))
+        come_to_rest(devices)
         without = memory.available()
         for device in devices:
             drivers.append(fleet.Driver(device, 1))
@@ -101,16 +103,22 @@ def start_times(devices):
             "start_cpu_ms": statistics.median(device.cpu_ns for device in devices) / 1e6}
 
 
-def switches_at_rest(devices, seconds):
-    """How often any thread of these was switched to or from, in a window of time, after all had
-    come to rest."""
-    pids = [pid for device in devices for pid in harness.family(device.pid)]
+def switches_of(devices):
+    """How often any thread of these was switched to or from so far."""
+    return sum(harness.switches(pid) for device in devices for pid in harness.family(device.pid))
 
-    def counted():
-        return sum(harness.switches(pid) for pid in pids)
+
+def come_to_rest(devices):
+    """Returns when nothing has run for a while; the switches until then."""
     before = None
-    while before != counted():
-        before = counted()
-        threading.Event().wait(0.2)
+    while before != (now := switches_of(devices)):
+        before = now
+        threading.Event().wait(0.3)
+    return before
+
+
+def switches_at_rest(devices, seconds):
+    """Of a window of time, after all have come to rest."""
+    before = come_to_rest(devices)
     threading.Event().wait(seconds)  # the observation window
-    return counted() - before
+    return switches_of(devices) - before

@@ -254,6 +254,7 @@ Outcome blk_bench(const BlkBenchOptions& options) {
   driver::Blk::Options wanted;
   wanted.queues = options.numjobs;
   wanted.spin = options.poll_max;
+  wanted.spin_cpu_percent = options.poll_cpu_percent;
   wanted.device.ring_features = options.ring_features;
   auto disk = open_disk(options.device, wanted);
   if (!disk) return std::unexpected(disk.error());

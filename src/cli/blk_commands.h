@@ -52,6 +52,7 @@ struct BlkBenchOptions {
   std::uint64_t size = 0;  // of the disk's start that is used; 0: all
   bool in_place = false;
   std::chrono::microseconds poll_max{50};  // of a wait, before it sleeps
+  unsigned poll_cpu_percent = 100;         // of a core, for looks in vain
   bool json = false;
 };
 

@@ -247,6 +247,8 @@ void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
   app.add_flag("--in-place", options.in_place, "buffers in the region: no copy on our side");
   add_duration(app, "--poll-max", options.poll_max,
                "longest that a wait looks at the ring before it sleeps (50us)");
+  add_percent(app, "--poll-cpu", options.poll_cpu_percent,
+              "share of a core that a job looks away in vain, at most (100%)");
   app.add_flag("--json", options.json, "print JSON");
   app.footer(
       "example:\n  airlock blk bench --device vfio-user:/run/disk.sock --rw=randread --bs=4k "

@@ -102,6 +102,7 @@ void Blk::make_queues() {
                                 .part_bytes_max = part_bytes_max(),
                                 .requests_max = std::max(options_.requests_max, 1U),
                                 .spin = options_.spin,
+                                .spin_cpu_percent = options_.spin_cpu_percent,
                                 .timeout = options_.timeout};
   const auto count = std::min({options_.queues, info_.queues, device_->queue_count()});
   for (std::uint16_t i = 0; i < std::max<std::uint16_t>(count, 1); i++) {

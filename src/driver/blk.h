@@ -31,6 +31,7 @@ class Blk {
     std::uint32_t requests_max = 4096;                      // inside one queue, waiting ones too
     std::uint64_t part_bytes_max = std::uint64_t{1} << 20;  // larger requests are split
     std::chrono::microseconds spin{50};         // in a wait, before it sleeps; see SpinWindow
+    unsigned spin_cpu_percent = 100;            // of a core, for a queue's waits that see nothing
     std::chrono::milliseconds timeout{30'000};  // of a blocking call: then the device is broken
     VirtioDevice::Options device{};             // device_type and features are filled in here
   };

@@ -33,12 +33,16 @@ class BlkQueue {
     std::uint64_t part_bytes_max = 0;     // of one ring request, whole blocks
     std::uint32_t requests_max = 0;       // inside at a time
     std::chrono::microseconds spin{};     // before a wait goes to sleep: see SpinWindow
+    unsigned spin_cpu_percent = 100;      // of a core
     std::chrono::milliseconds timeout{};  // of a blocking call
   };
 
   /// The queue begins detached. `device` outlives it.
   BlkQueue(VirtioDevice& device, const Limits& limits)
-      : device_(device), limits_(limits), spin_(limits.spin), pace_(limits.spin) {}
+      : device_(device),
+        limits_(limits),
+        spin_(limits.spin, limits.spin_cpu_percent),
+        pace_(limits.spin) {}
   ~BlkQueue();
   BlkQueue(const BlkQueue&) = delete;
   BlkQueue& operator=(const BlkQueue&) = delete;

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace airlock::driver {
 namespace {
 
@@ -70,6 +72,52 @@ TEST(SpinWindow, TriesOnceInAWhileAndThenBelievesWhatItSees) {
   EXPECT_EQ(tries, 10U);
   window.caught();
   EXPECT_TRUE(window.is_open(kStart, false));
+}
+
+/// A device that returns something `gap` after each request, for `time`: how much of it was spent
+/// on looks in vain, each microsecond, up to the last of them or a sleep.
+std::chrono::microseconds looked_of(SpinWindow& window, std::chrono::microseconds gap,
+                                    std::chrono::microseconds time) {
+  std::chrono::microseconds looked{};
+  for (auto now = kStart + 1h; now < kStart + 1h + time;) {
+    window.open(now);
+    const auto since = now;
+    const auto next = now + gap;
+    while (now < next && window.is_open(now, false))
+      now += 1us;
+    looked +=
+        std::chrono::duration_cast<std::chrono::microseconds>(std::max(now - 1us, since) - since);
+    if (now >= next) {
+      window.caught();
+    } else {
+      window.in_vain();
+    }
+    now = next + 1us;
+  }
+  return looked;
+}
+
+// Neither one that is just in time nor one that is just too late.
+TEST(SpinWindow, NoDeviceHasMoreThanItsShareOfACoreLookedAway) {
+  for (const auto gap : {5us, 49us, 60us, 200us}) {
+    SpinWindow window(50us, 20);
+    EXPECT_LE(looked_of(window, gap, 5s), (5s + CpuAllowance::kWindow) / 5) << gap.count();
+  }
+}
+
+TEST(SpinWindow, OpensAgainOnceItsShareHasComeIn) {
+  SpinWindow window(50us, 20);
+  EXPECT_GT(looked_of(window, 49us, 5s), 900ms);
+}
+
+TEST(SpinWindow, ADeviceThatIsJustInTimeHasAWholeCoreWhereNothingElseWasSaid) {
+  SpinWindow window(50us);
+  EXPECT_GT(looked_of(window, 49us, 1s), 900ms);
+}
+
+TEST(SpinWindow, StaysClosedWhereNothingIsGranted) {
+  SpinWindow window(50us, 0);
+  EXPECT_EQ(looked_of(window, 10us, 1s), 0us);
 }
 
 }  // namespace
