@@ -68,6 +68,8 @@ class Job {
   Result<void> prepare();
   void run(Clock::time_point end);
   [[nodiscard]] const JobResult& result() const { return result_; }
+  /// What was done so far was the ramp.
+  void forget() { result_ = {}; }
 
  private:
   struct Slot {
@@ -246,6 +248,34 @@ void print(const BlkBenchOptions& options, const JobResult& sum, double seconds,
       each.notifications, each.interrupts, each.sleeps, each.copies, each.bytes_copied);
 }
 
+using Jobs = std::vector<std::unique_ptr<Job>>;
+
+/// All at once, until `time` is over and nothing is in flight any more. Seconds that it took;
+/// Errors: the first job's that had one.
+Result<double> run_jobs(const Jobs& jobs, std::chrono::microseconds time) {
+  const auto begin = Clock::now();
+  {
+    std::vector<std::jthread> threads;
+    threads.reserve(jobs.size());
+    for (const auto& job : jobs)
+      threads.emplace_back([&job, end = begin + time] { job->run(end); });
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  for (const auto& job : jobs) {
+    if (job->result().error) return fail(*job->result().error);
+  }
+  return seconds;
+}
+
+/// The part of a run that nobody measures: caches fill, and both sides learn whether to poll.
+Result<void> ramp_up(const Jobs& jobs, std::chrono::microseconds time) {
+  if (time.count() == 0) return {};
+  TRY(run_jobs(jobs, time));
+  for (const auto& job : jobs)
+    job->forget();
+  return {};
+}
+
 }  // namespace
 
 Outcome blk_bench(const BlkBenchOptions& options) {
@@ -260,24 +290,19 @@ Outcome blk_bench(const BlkBenchOptions& options) {
   if (!disk) return std::unexpected(disk.error());
   if (auto good = check(options, *disk->blk, *pattern); !good) return good;
 
-  std::vector<std::unique_ptr<Job>> jobs;
+  Jobs jobs;
   for (std::uint16_t number = 0; number < options.numjobs; ++number) {
     jobs.push_back(std::make_unique<Job>(*disk->blk, options, *pattern, number));
     if (auto ready = jobs.back()->prepare(); !ready) {
       return failed("bench", describe(ready.error()), "serve it with a larger --region");
     }
   }
+  if (auto ready = ramp_up(jobs, options.ramp); !ready) return disk_failed("bench", ready.error());
+  const driver::BlkStats stats_before = disk->blk->stats();
   const double driver_before = own_cpu_seconds();
   const auto device_before = cpu_seconds(disk->server_pid);
-  const auto begin = Clock::now();
-  {
-    std::vector<std::jthread> threads;
-    threads.reserve(jobs.size());
-    for (auto& job : jobs) {
-      threads.emplace_back([&job, end = begin + options.runtime] { job->run(end); });
-    }
-  }
-  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const auto seconds = run_jobs(jobs, options.runtime);
+  if (!seconds) return disk_failed("bench", seconds.error());
   Usage cpu{.driver = own_cpu_seconds() - driver_before, .device = std::nullopt};
   if (device_before) {
     const auto after = cpu_seconds(disk->server_pid);
@@ -285,12 +310,10 @@ Outcome blk_bench(const BlkBenchOptions& options) {
   }
   JobResult sum;
   for (const auto& job : jobs) {
-    const JobResult& result = job->result();
-    if (result.error) return disk_failed("bench", *result.error);
-    sum.requests += result.requests;
-    sum.latency.merge(result.latency);
+    sum.requests += job->result().requests;
+    sum.latency.merge(job->result().latency);
   }
-  print(options, sum, seconds, cpu, disk->blk->stats());
+  print(options, sum, *seconds, cpu, disk->blk->stats() - stats_before);
   return {};
 }
 

@@ -47,7 +47,8 @@ struct BlkBenchOptions {
   std::uint64_t bs = 4096;
   std::uint32_t iodepth = 1;
   std::uint16_t numjobs = 1;
-  std::uint32_t rwmixread = 50;  // per cent
+  std::uint32_t rwmixread = 50;      // per cent
+  std::chrono::microseconds ramp{};  // before it, and not measured
   std::chrono::microseconds runtime{5'000'000};
   std::uint64_t size = 0;  // of the disk's start that is used; 0: all
   bool in_place = false;

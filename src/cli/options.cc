@@ -243,6 +243,7 @@ void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
       ->check(CLI::Range(0, 100))
       ->type_name("N");
   add_duration(app, "--runtime", options.runtime, "how long (5s)");
+  add_duration(app, "--ramp", options.ramp, "run this long before, and forget it (0s)");
   add_size(app, "--size", options.size, "use the first SIZE of the disk (all)");
   app.add_flag("--in-place", options.in_place, "buffers in the region: no copy on our side");
   add_duration(app, "--poll-max", options.poll_max,

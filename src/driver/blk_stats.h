@@ -47,4 +47,22 @@ inline BlkStats& operator+=(BlkStats& sum, const BlkCounters& queue) {
   return sum;
 }
 
+/// What was counted between `before` and `now`.
+inline BlkStats operator-(BlkStats now, const BlkStats& before) {
+  now.requests -= before.requests;
+  now.errors -= before.errors;
+  now.parts -= before.parts;
+  now.bytes_read -= before.bytes_read;
+  now.bytes_written -= before.bytes_written;
+  now.copies -= before.copies;
+  now.bytes_copied -= before.bytes_copied;
+  now.notifications -= before.notifications;
+  now.interrupts -= before.interrupts;
+  now.sleeps -= before.sleeps;
+  now.empty_polls -= before.empty_polls;
+  now.ring_full -= before.ring_full;
+  now.pool_full -= before.pool_full;
+  return now;
+}
+
 }  // namespace airlock::driver
