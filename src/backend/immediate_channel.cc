@@ -12,8 +12,7 @@ ImmediateChannel::ImmediateChannel(bool read_only, std::uint32_t depth)
 }
 
 Result<void> ImmediateChannel::submit(const BlockRequest& request) {
-  if (done_.size() - fetched_ >= depth_) return fail(Errc::kQueueFull);
-  if (done_.size() == done_.capacity()) forget_fetched();
+  if (done_.size() >= depth_) return fail(Errc::kQueueFull);
   BlockCompletion completion{.token = request.token};
   if (read_only_ && request.op != BlockOp::kRead && request.op != BlockOp::kFlush) {
     completion.error = EROFS;
@@ -26,16 +25,12 @@ Result<void> ImmediateChannel::submit(const BlockRequest& request) {
 }
 
 std::size_t ImmediateChannel::reap(std::span<BlockCompletion> target) {
-  const std::size_t count = std::min(target.size(), done_.size() - fetched_);
-  std::ranges::copy(std::span(done_).subspan(fetched_, count), target.begin());
-  fetched_ += count;
-  if (fetched_ == done_.size()) forget_fetched();
+  const std::size_t count = std::min(target.size(), done_.size());
+  for (BlockCompletion& completion : target.first(count)) {
+    completion = done_.front();
+    done_.pop_front();
+  }
   return count;
-}
-
-void ImmediateChannel::forget_fetched() {
-  done_.erase(done_.begin(), done_.begin() + static_cast<std::ptrdiff_t>(fetched_));
-  fetched_ = 0;
 }
 
 }  // namespace airlock::backend

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "backend/block_backend.h"
+#include "base/fifo.h"
 
 namespace airlock::backend {
 
@@ -24,12 +24,9 @@ class ImmediateChannel : public BlockChannel {
   virtual void perform(const BlockRequest& request) = 0;
 
  private:
-  void forget_fetched();
-
   bool read_only_;
   std::uint32_t depth_;
-  std::vector<BlockCompletion> done_;  // those before fetched_ were reaped
-  std::size_t fetched_ = 0;
+  Fifo<BlockCompletion> done_;
 };
 
 }  // namespace airlock::backend

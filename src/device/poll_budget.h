@@ -30,7 +30,13 @@ class PollBudget {
   };
 
   explicit PollBudget(const Limits& limits)
-      : longest_(limits.longest), now_(longest_), allowance_(limits.cpu_percent, longest_) {}
+      : longest_(limits.longest),
+        now_(longest_),
+        ever_polls_(longest_ > Duration::zero() && limits.cpu_percent > 0),
+        allowance_(limits.cpu_percent, longest_) {}
+
+  /// Whether the limits allow for any polling at all.
+  [[nodiscard]] bool ever_polls() const { return ever_polls_; }
 
   /// There is no work at `now`: how long to poll for it.
   [[nodiscard]] Duration open(Clock::time_point now) {
@@ -70,6 +76,7 @@ class PollBudget {
 
   Duration longest_;
   Duration now_;
+  bool ever_polls_;
   std::uint32_t in_vain_ = 0;  // budgets that ran out since one did not
   CpuAllowance allowance_;
   bool paid_for_ = true;  // the budget that was last opened

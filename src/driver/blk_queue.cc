@@ -5,9 +5,7 @@
 #include <array>
 #include <cstddef>
 
-#include "base/relax.h"
 #include "core/range.h"
-#include "driver/wait.h"
 #include "spec/virtio_blk.h"
 
 namespace airlock::driver {
@@ -26,6 +24,8 @@ constexpr std::uint32_t kTableLine = 4;
 constexpr std::uint32_t kTableMost = 8;
 // So many new requests are shown to the device even while there are completions to hand out.
 constexpr std::uint32_t kAnnounceBatch = 8;
+// Taken from the ring before the first is looked at, so that their memory comes meanwhile.
+constexpr std::size_t kReapBatch = 16;
 
 bool has_bytes(BlkOp op) {
   return op == BlkOp::kRead || op == BlkOp::kWrite;
@@ -58,6 +58,11 @@ std::uint64_t length_of(const BlkRequest& request) {
   if (request.op == BlkOp::kWrite) return request.source.size();
   return has_range(request.op) ? request.length : 1;
 }
+
+struct Returned {
+  std::uint32_t part = 0;
+  std::uint32_t written_bytes = 0;
+};
 
 }  // namespace
 
@@ -100,46 +105,23 @@ void BlkQueue::kick() {
 }
 
 std::optional<BlkCompletion> BlkQueue::poll() {
+  BlkCompletion completion;
+  if (poll(std::span(&completion, 1)) == 0) return std::nullopt;
+  return completion;
+}
+
+std::size_t BlkQueue::poll(std::span<BlkCompletion> target) {
   // A look at the ring, and a barrier to show something there, cost as much for one as for many.
   if (done_.empty() || unannounced_ >= kAnnounceBatch) {
     (void)reap();
     kick();
   }
-  if (done_.empty()) return std::nullopt;
-  BlkCompletion completion = done_.front();
-  done_.pop_front();
-  return completion;
-}
-
-Result<void> BlkQueue::wait(std::chrono::milliseconds timeout) {
-  return wait_for(std::nullopt, Deadline::after(timeout));
-}
-
-Result<void> BlkQueue::run(const BlkRequest& request) {
-  const std::uint64_t id = TRY(submit(request));
-  const auto waited = wait_for(id, Deadline::after(limits_.timeout));
-  if (!waited) stop(device_.fail_device(waited.error()).error());
-  const auto mine = std::ranges::find(done_, id, &BlkCompletion::id);
-  CHECK(mine != done_.end());
-  const std::optional<Error> error = mine->error;
-  done_.erase(mine);
-  if (error) return fail(*error);
-  return {};
-}
-
-bool BlkQueue::arm() {
-  if (queue_ && !broken_) queue_->ring().want_interrupts(true);
-  (void)reap();
-  kick();
-  return !done_.empty();
-}
-
-void BlkQueue::disarm() {
-  if (!queue_ || broken_) return;
-  queue_->ring().want_interrupts(false);
-  if (device_.transport().take_interrupt(queue_->vector())) ++counters_.interrupts;
-  if (!device_.transport().take_interrupt(0)) return;
-  if (const auto alive = device_.check(); !alive) stop(alive.error());
+  const std::size_t count = std::min(target.size(), done_.size());
+  for (BlkCompletion& completion : target.first(count)) {
+    completion = done_.front();
+    done_.pop_front();
+  }
+  return count;
 }
 
 Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
@@ -188,6 +170,10 @@ void BlkQueue::stop(const Error& error) {
   for (std::uint32_t i = 0; i < pending_.size(); i++) {
     if (!pending_[i].used) continue;
     pending_[i].error = *broken_;
+    if (pending_[i].parts > 0 && pending_[i].pinned) {
+      abandoned_.push_back(*pending_[i].pinned);
+      pending_[i].pinned.reset();
+    }
     complete(i);
   }
 }
@@ -196,6 +182,9 @@ void BlkQueue::detach() {
   for (std::uint32_t i = 0; i < parts_.size(); i++) {
     if (parts_[i].live) release_part(i, 0);
   }
+  for (const pool::Pinned& pinned : abandoned_)
+    MUST(device_.pool().unpin(pinned));
+  abandoned_.clear();
   queue_.reset();
   frames_.reset();
 }
@@ -282,7 +271,8 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
   }
   const std::uint32_t part_index = free_parts_.back();
   Part& part = parts_[part_index];
-  part = {.pending = index, .op = pending.request.op};
+  part.pending = index;
+  part.op = pending.request.op;
   while (!TRY(place_data(pending, part, bytes))) {
     ++counters_.pool_full;
     // With nothing of ours in flight nobody would wake us: take a smaller piece instead.
@@ -318,9 +308,9 @@ Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint6
   const std::span<const std::byte> memory = reads ? request.target : request.source;
   pool::Pool& pool = device_.pool();
   if (pending.pinned) {
-    part.pinned = TRY(pool.pin(memory.subspan(done, bytes)));
     part.data = Part::Data::kPinned;
-    part.offset = part.pinned.offset;
+    // tidy: cannot overflow because the part lies in the buffer that was pinned
+    part.offset = window::RegionOffset{std::to_underlying(pending.pinned->offset) + done};
     return true;
   }
   const auto mapped = reads ? pool.map_from_device(request.target.subspan(done, bytes))
@@ -337,7 +327,6 @@ Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint6
 
 void BlkQueue::undo_data(Part& part) {
   if (part.data == Part::Data::kMapped) MUST(device_.pool().unmap(part.mapped, 0));
-  if (part.data == Part::Data::kPinned) MUST(device_.pool().unpin(part.pinned));
   part.data = Part::Data::kNone;
 }
 
@@ -402,20 +391,32 @@ bool BlkQueue::reap() {
     stop(*error);
     return false;
   }
-  for (bool any = false;; any = true) {
-    const auto polled = queue_->ring().poll();
-    if (!polled) stop(device_.fail_device(polled.error()).error());
-    if (!polled) return any;
-    const std::optional<ring::Completion>& returned = *polled;
-    if (!returned) return any;
-    notified_ = false;
-    finish_part(static_cast<std::uint32_t>(returned->cookie), returned->written_bytes);
+  std::array<Returned, kReapBatch> batch;
+  bool any = false;
+  std::optional<Error> lie;
+  for (std::size_t count = 1; count > 0 && !lie; any |= count > 0) {
+    count = 0;
+    while (count < batch.size()) {
+      const auto polled = queue_->ring().poll();
+      if (!polled) lie = polled.error();
+      if (!polled || !*polled) break;
+      const auto part = static_cast<std::uint32_t>((*polled)->cookie);
+      // The device wrote there, and we will again: one transfer of the cache line instead of two.
+      frames_.bytes().prefetch_for_write(frame(part));
+      batch[count++] = {.part = part, .written_bytes = (*polled)->written_bytes};
+    }
+    for (const Returned& returned : std::span(batch).first(count)) {
+      finish_part(returned.part, returned.written_bytes);
+    }
   }
+  if (any) notified_ = false;
+  if (lie) stop(device_.fail_device(*lie).error());
+  return any;
 }
 
 void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
   CHECK(part_index < parts_.size() && parts_[part_index].live);
-  const Part part = parts_[part_index];
+  const Part& part = parts_[part_index];
   const std::uint64_t at = frame(part_index);
   // Read once: what it is now decides, whatever the device makes of it later (HD-11).
   const auto status = frames_.bytes().load_relaxed<std::uint8_t>(at + kStatusAt);
@@ -432,8 +433,9 @@ void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
     }
     if (part.op == BlkOp::kGetId) frames_.bytes().copy_out(at + kPayloadAt, pending.request.target);
   }
+  const std::uint32_t index = part.pending;
   release_part(part_index, !error && part.op == BlkOp::kRead ? part.bytes : 0);
-  end_part(pending, part.pending);
+  end_part(pending, index);
 }
 
 std::optional<Error> BlkQueue::judge(const Part& part, std::uint8_t status,
@@ -464,7 +466,8 @@ void BlkQueue::release_part(std::uint32_t part_index, std::uint64_t written) {
   } else {
     undo_data(part);
   }
-  part = {};
+  part.data = Part::Data::kNone;
+  part.live = false;
   free_parts_.push_back(part_index);
 }
 
@@ -481,7 +484,7 @@ void BlkQueue::complete(std::uint32_t index) {
   ++counters_.requests;
   if (pending.error) ++counters_.errors;
   if (pending.pinned) MUST(device_.pool().unpin(*pending.pinned));
-  pending = {};
+  pending.used = false;
   free_pending_.push_back(index);
   inside_--;
 }
@@ -505,64 +508,6 @@ std::uint64_t BlkQueue::part_bytes(const Pending& pending) const {
 std::uint32_t BlkQueue::segments(std::uint64_t bytes) const {
   const std::uint64_t most = limits_.info.segment_bytes_max;
   return static_cast<std::uint32_t>((bytes / most) + (bytes % most != 0 ? 1 : 0));
-}
-
-bool BlkQueue::is_done(std::optional<std::uint64_t> id) const {
-  if (!id) return !done_.empty();
-  return std::ranges::find(done_, *id, &BlkCompletion::id) != done_.end();
-}
-
-Result<void> BlkQueue::wait_for(std::optional<std::uint64_t> id, const Deadline& deadline) {
-  const auto start = SpinWindow::Clock::now();
-  spin_.open(start);
-  pace_.start(start);
-  bool slept = false;  // since anything came
-  for (;;) {
-    const bool progress = reap();
-    if (!progress) ++counters_.empty_polls;
-    if (progress && !std::exchange(slept, false)) spin_.caught();
-    kick();
-    const auto now = SpinWindow::Clock::now();
-    if (is_done(id)) {
-      pace_.came(now);
-      return {};
-    }
-    if (inside_ == 0) return fail(Errc::kWrongState);
-    if (progress) spin_.open(now);
-    const bool late = deadline.passed(now);
-    if (!late && spin_.is_open(now, notified_)) {
-      relax();
-      continue;
-    }
-    if (late) {
-      // A device in need may have had no way to say so.
-      if (const auto alive = device_.check(); !alive) {
-        stop(alive.error());
-        continue;
-      }
-      return fail(deadline.error());
-    }
-    spin_.in_vain();
-    slept = true;
-    sleep(deadline);
-  }
-}
-
-// Until an interrupt, or for a moment where none would come.
-void BlkQueue::sleep(const Deadline& deadline) {
-  // What waits for the pool alone is woken by nobody: other queues free it.
-  const int fd = interrupt_fd();
-  if (fd < 0 || !in_flight()) return pause_for(pace_.pause(PollPace::Clock::now()));
-  const std::uint64_t before = counters_.requests.get();
-  (void)arm();
-  // It may have taken the last part in flight of a request that has more, and found the pool full.
-  if (counters_.requests.get() == before && in_flight()) {
-    const std::array<int, 3> fds{fd, device_.transport().interrupt_fd(0), device_.broken_fd()};
-    ++counters_.sleeps;
-    (void)wait_readable(fds, deadline);
-    spin_.open(SpinWindow::Clock::now());
-  }
-  disarm();
 }
 
 std::uint64_t BlkQueue::frame(std::uint32_t part_index) const {

@@ -3,11 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "base/fifo.h"
 #include "driver/blk_info.h"
 #include "driver/blk_request.h"
 #include "driver/blk_stats.h"
@@ -62,6 +63,9 @@ class BlkQueue {
   /// hand out it shows what was submitted meanwhile in batches: kick() is for who can't wait.
   std::optional<BlkCompletion> poll();
 
+  /// The same, for as many as there are and `target` has room for; returns how many.
+  std::size_t poll(std::span<BlkCompletion> target);
+
   /// Waits until poll() has something. Errors: kTimeout (nothing is lost, wait again), kWrongState
   /// (nothing is inside).
   Result<void> wait(std::chrono::milliseconds timeout);
@@ -106,7 +110,7 @@ class BlkQueue {
     std::uint64_t next = 0;   // where on the disk
     std::uint32_t parts = 0;  // in the ring
     bool used = false;
-    std::optional<pool::Pinned> pinned;  // the whole of an in-place buffer's part
+    std::optional<pool::Pinned> pinned;  // an in-place buffer's bytes, till all parts are back
     std::optional<Error> error;
   };
   // One request of the ring, with a frame in shared memory for its header and status.
@@ -118,7 +122,6 @@ class BlkQueue {
     Data data = Data::kNone;
     bool live = false;
     pool::Mapped mapped{};
-    pool::Pinned pinned{};
     window::RegionOffset offset{};
   };
 
@@ -142,6 +145,7 @@ class BlkQueue {
   [[nodiscard]] std::uint64_t part_bytes(const Pending& pending) const;
   [[nodiscard]] std::uint32_t segments(std::uint64_t bytes) const;
   [[nodiscard]] bool is_done(std::optional<std::uint64_t> id) const;
+  bool look_for(std::optional<std::uint64_t> id);
   Result<void> wait_for(std::optional<std::uint64_t> id, const Deadline& deadline);
   void sleep(const Deadline& deadline);
   [[nodiscard]] std::uint64_t frame(std::uint32_t part_index) const;
@@ -157,8 +161,9 @@ class BlkQueue {
   std::vector<std::uint32_t> free_parts_;
   std::vector<Pending> pending_;
   std::vector<std::uint32_t> free_pending_;
-  std::deque<std::uint32_t> backlog_;  // not all in the ring yet, in order
-  std::deque<BlkCompletion> done_;
+  std::vector<pool::Pinned> abandoned_;  // pins of requests that a stopped device may still write
+  Fifo<std::uint32_t> backlog_;          // not all in the ring yet, in order
+  Fifo<BlkCompletion> done_;
   std::vector<ring::Buffer> readable_;  // kept for their memory
   std::vector<ring::Buffer> writable_;
   std::size_t inside_ = 0;

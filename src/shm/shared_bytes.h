@@ -56,6 +56,13 @@ class SharedBytes {
     store<T, __ATOMIC_RELEASE>(offset, value);
   }
 
+  /// A hint that the bytes from `offset` on will be read and then written: their cache line is
+  /// fetched to be written at once. No access.
+  void prefetch_for_write(std::uint64_t offset) const {
+    CHECK(offset <= size_);
+    __builtin_prefetch(base_ + offset, 1);
+  }
+
   /// Copies target.size() bytes out. The bytes are not one snapshot: each is read once, at some
   /// time.
   void copy_out(std::uint64_t offset, std::span<std::byte> target) const;

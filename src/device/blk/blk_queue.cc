@@ -2,6 +2,7 @@
 #include "device/blk/blk_queue.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -108,6 +109,7 @@ class BlkQueue final : public QueueTask {
   BlkQueueOptions options_;
   std::vector<Record> records_;
   std::vector<RecordIndex> free_;
+  std::array<backend::BlockCompletion, kReapMost> finished_{};  // of one reap()
   std::vector<RecordIndex> waiting_;  // for room in the channel, oldest first
   std::uint64_t chain_bytes_most_;
   std::uint64_t bytes_in_flight_ = 0;
@@ -152,44 +154,61 @@ Result<bool> BlkQueue::poll() {
   return progress;
 }
 
+// All chains first, then what is in them: the first's header is on its way from the driver's
+// processor while the others are taken.
 Result<bool> BlkQueue::take_new() {
+  std::array<RecordIndex, kBatchChains> batch;
+  std::size_t taken = 0;
   std::uint64_t bytes = 0;
-  std::uint32_t chains = 0;
-  while (!free_.empty() && chains < kBatchChains && bytes < kBatchBytes &&
+  Result<void> outcome;
+  while (!free_.empty() && taken < batch.size() && bytes < kBatchBytes &&
          bytes_in_flight_ < kInFlightBytes) {
-    const RecordIndex index = free_.back();
-    Record& record = records_[index];
-    if (!TRY(ring_.pop(record.chain))) break;
-    if (const auto checked = check(record); !checked) {
-      Error error = checked.error();
-      error.queue = queue_;
-      return fail(error);
-    }
+    Record& record = records_[free_.back()];
+    const auto head = ring_.pop(record.chain);
+    if (!head) outcome = fail(head.error());
+    if (!head || !*head) break;
+    batch[taken++] = free_.back();
     free_.pop_back();
-    ++chains;
     // All of it, whatever the request is: what is not data is filled with zeros.
     record.charge = std::uint64_t{record.chain.readable_bytes()} + record.chain.writable_bytes();
     bytes += record.charge;
     bytes_in_flight_ += record.charge;
-    begin(index);
+    if (!record.chain.readable().empty()) record.chain.readable().front().prefetch_for_write(0);
   }
-  return chains > 0;
+  bool good = true;
+  for (const RecordIndex index : std::span(batch).first(taken)) {
+    if (good) {
+      if (const auto checked = check(records_[index]); !checked) {
+        outcome = fail(checked.error());
+        good = false;
+      }
+    }
+    // Of a driver that broke a rule nothing more is done.
+    if (good) {
+      begin(index);
+    } else {
+      release(index);
+    }
+  }
+  TRY(outcome);
+  return taken > 0;
 }
 
 Result<void> BlkQueue::check(Record& record) const {
   const std::uint64_t bytes =
       std::uint64_t{record.chain.readable_bytes()} + record.chain.writable_bytes();
   if (bytes > chain_bytes_most_) return fail({.code = Errc::kChainTooBig, .queue = queue_});
-  return parse_blk_request(record.chain, options_.limits, record.request);
+  auto parsed = parse_blk_request(record.chain, options_.limits, record.request);
+  if (!parsed) parsed.error().queue = queue_;
+  return parsed;
 }
 
 bool BlkQueue::take_finished() {
-  std::array<backend::BlockCompletion, kReapMost> finished;
   bool any = false;
   std::size_t count = 0;
   do {
-    count = options_.channel->reap(finished);
-    for (const backend::BlockCompletion& completion : std::span(finished).first(count)) {
+    count = options_.channel->reap(finished_);
+    for (const backend::BlockCompletion& completion : std::span(finished_).first(count)) {
       CHECK(completion.token < records_.size());
       const auto index = static_cast<RecordIndex>(completion.token);
       Record& record = records_[index];
@@ -199,7 +218,7 @@ bool BlkQueue::take_finished() {
     }
     any |= count > 0;
     if (count > 0) retry_waiting();
-  } while (count == finished.size());
+  } while (count == finished_.size());
   return any;
 }
 
