@@ -8,22 +8,14 @@ import datetime
 import json
 import os
 import pathlib
-import platform
 import sys
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("AIRLOCK", str(REPO / "build/bench/bin/airlock"))
 sys.path.insert(0, str(REPO / "tests"))  # harness: what tests, benchmarks and ./run share
 
+from airlock_bench import machine  # noqa: E402
 from airlock_scale import measure, plots, report  # noqa: E402
-
-
-def machine():
-    model = [line.partition(":")[2].strip()
-             for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")]
-    return {"cpu": model[0] if model else platform.processor(), "cpus": os.cpu_count(),
-            "kernel": platform.release()}
 
 
 def write(results, folder):
@@ -56,7 +48,7 @@ def main():
     elif os.geteuid() != 0:
         parser.error("a device in its sandbox shows its memory to root only: run it as root")
     else:
-        results = {"date": datetime.date.today().isoformat(), "machine": machine()}
+        results = {"date": datetime.date.today().isoformat(), "machine": machine.describe()}
         results |= measure.all_of(options.quick, lambda step: print(step, file=sys.stderr))
     options.out.mkdir(parents=True, exist_ok=True)
     files = write(results, options.out)

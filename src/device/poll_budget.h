@@ -18,8 +18,9 @@ namespace airlock::device {
 ///
 /// A driver that always comes back just in time would have the worker poll all day long. So there
 /// is a second limit: a share of a core, of which all polling that finds nothing is paid, whether
-/// work came in the end or not. A queue that can't pay for a budget sleeps at once. Decides only;
-/// one thread at a time.
+/// work came in the end or not: but for the few looks before the worker asks here, less than a
+/// microsecond. A queue that can't pay for a budget sleeps at once. Decides only; one thread at a
+/// time.
 class PollBudget {
  public:
   using Clock = CpuAllowance::Clock;
