@@ -14,6 +14,17 @@ namespace {
 /// Longer transfers are the engine's: a copy is work as well, and other requests wait for it.
 constexpr std::uint64_t kAtOnceBytesMost = std::uint64_t{1} << 20;
 
+// Makes a job's calls until it is done or one of them moves nothing: the last one's result.
+// Whatever is wrong then, the engine's own try tells.
+std::int64_t make_calls(FileJob& job, int flags) {
+  std::int64_t result = 1;
+  while (!job.done() && result > 0) {
+    result = perform(job, flags);
+    if (result > 0) job.advance(result);
+  }
+  return result;
+}
+
 }  // namespace
 
 FileChannel::FileChannel(FileTarget& target, std::uint32_t depth) : target_(&target), jobs_(depth) {
@@ -48,9 +59,13 @@ void FileChannel::cancel() {
 void FileChannel::try_at_once(FileJob& job) {
   const BlockRequest& request = job.request();
   const bool reads = request.op == BlockOp::kRead;
+  if (!reads && request.op != BlockOp::kWrite) return;
+  if (target_->in_memory) {
+    static_cast<void>(make_calls(job, 0));
+    return;
+  }
   // Direct and durable transfers wait for the disk by nature.
   if (target_->direct || request.durable || request.length > kAtOnceBytesMost) return;
-  if (!reads && request.op != BlockOp::kWrite) return;
   std::atomic<bool>& refused = reads ? target_->nowait_read_refused : target_->nowait_write_refused;
   if (refused.load(std::memory_order_relaxed)) return;
   Patience& patience = reads ? read_patience_ : write_patience_;
@@ -58,18 +73,14 @@ void FileChannel::try_at_once(FileJob& job) {
     --patience.skip;
     return;
   }
-  while (!job.done()) {
-    const std::int64_t result = perform(job, RWF_NOWAIT);
-    if (result == -EOPNOTSUPP) refused.store(true, std::memory_order_relaxed);
-    // Whatever is wrong, the engine's own try tells.
-    if (result <= 0) {
-      patience.penalty = std::min(patience.penalty * 2 + 1, kPenaltyMost);
-      patience.skip = patience.penalty;
-      return;
-    }
-    job.advance(result);
+  const std::int64_t result = make_calls(job, RWF_NOWAIT);
+  if (job.done()) {
+    patience = {};
+    return;
   }
-  patience = {};
+  if (result == -EOPNOTSUPP) refused.store(true, std::memory_order_relaxed);
+  patience.penalty = std::min(patience.penalty * 2 + 1, kPenaltyMost);
+  patience.skip = patience.penalty;
 }
 
 std::size_t FileChannel::reap(std::span<BlockCompletion> target) {

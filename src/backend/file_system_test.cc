@@ -6,6 +6,7 @@
 #include <linux/loop.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -73,6 +74,29 @@ bool writes_and_reads(BlockChannel& channel, const BlockBench& bench) {
   return bench.write(channel, 8192, bytes).error == 0 &&
          BlockBench::run(channel, {.op = BlockOp::kFlush}).error == 0 &&
          bench.read(channel, 8192, 4096) == bytes;
+}
+
+// No engine, no thread: there is nothing to wait for, however much it is.
+TEST(FileBackend, CopiesAtOnceWhereTheFileIsMemory) {
+  const Fd file(memfd_create("airlock-image", MFD_CLOEXEC));
+  ASSERT_TRUE(file);
+  ASSERT_EQ(ftruncate(file.get(), 4 * kMiB), 0);
+  const BlockBench bench;
+  for (const FileEngine engine : {FileEngine::kThreads, FileEngine::kIoUring}) {
+    auto disk = open_file({.path = fmt::format("/proc/self/fd/{}", file.get()), .engine = engine});
+    ASSERT_TRUE(disk) << disk.error().text();
+    auto channel = MUST((*disk)->open_channel(bench.region(), 4));
+    const shm::SharedBytes memory = bench.at(0, 2 * kMiB);
+    for (const BlockOp op : {BlockOp::kWrite, BlockOp::kRead}) {
+      ASSERT_TRUE(channel->submit(
+          {.op = op, .offset = kMiB, .length = 2 * kMiB, .segments = std::span(&memory, 1)}));
+      BlockCompletion done;
+      ASSERT_EQ(channel->reap(std::span(&done, 1)), 1U);
+      EXPECT_EQ(done.error, 0);
+      EXPECT_EQ(done.bytes, 2 * kMiB);
+    }
+    EXPECT_TRUE(writes_and_reads(*channel, bench));
+  }
 }
 
 TEST(FileBackend, GoesOnWithThreadsWhereIoUringIsForbidden) {

@@ -17,6 +17,8 @@ struct FileTarget {
   std::uint32_t direct_memory_alignment = 0;  // bytes; what O_DIRECT wants of a buffer
   std::uint32_t direct_offset_alignment = 0;  // bytes; of offset and length
   bool is_block_device = false;
+  /// A file of tmpfs or ramfs: a transfer is a copy and waits for no disk.
+  bool in_memory = false;
 
   // What the file system turned out not to do, learnt at its first refusal.
   std::atomic<bool> discard_refused = false;  // of a block device
