@@ -4,14 +4,14 @@
 It is this machine's own (`tools/install-deps bench`), not the lab's: drawing needs no root and no
 chroot, and works where there is no lab."""
 
-from .plan import (BIG_READ, BIG_WRITE, BOUNCED, HUGE_READ, IN_PLACE, MIXED_32, POLLING, READ_1,
+from .plan import (BIG_READ, BIG_WRITE, BOUNCED, HUGE_READ, MIXED_32, POLLING, READ_1,
                    READ_32, SLEEPING, SMALL, WRITE_1, WRITE_32, setups)
 
 SHORT = {READ_1: "read\ndepth 1", READ_32: "read\ndepth 32", WRITE_1: "write\ndepth 1",
          WRITE_32: "write\ndepth 32", MIXED_32: "mixed\ndepth 32", BIG_READ: "128k read\ndepth 8",
          BIG_WRITE: "128k write\ndepth 8", HUGE_READ: "1M read\ndepth 4"}
-COLOURS = {"airlock": ("#08519c", "#3182bd", "#9ecae1"), "qemu": ("#a63603", "#e6550d", "#fdae6b"),
-           "direct": ("#525252", "#969696", "#cccccc")}
+COLOURS = {"airlock": ("#08519c", "#4292c6", "#9ecae1"), "qemu": ("#a63603", "#fd8d3c", "#fdd0a2"),
+           "direct": ("#252525", "#636363", "#969696", "#bdbdbd", "#d9d9d9")}
 
 
 def draw(results, folder, stem):
@@ -35,6 +35,9 @@ def draw(results, folder, stem):
     )
     made = []
     for name, title, value, scale, points, chosen in pictures:
+        chosen = list(chosen)
+        points = [point for point in points
+                  if any(results.cell(setup, point) for setup in chosen)]
         bars = [(setup, [results.cell(setup, point) for point in points]) for setup in chosen]
         bars = [(setup, cells) for setup, cells in bars if any(cells)]
         if bars:
@@ -54,27 +57,31 @@ def _chosen(data, waits):
 
 def _bars(file, title, points, bars, value, scale):
     from matplotlib import pyplot
-    figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 5), layout="constrained")
     width = 0.86 / len(bars)
-    used = dict.fromkeys(COLOURS, 0)
+    colours = {}
     for number, (setup, cells) in enumerate(bars):
-        shade = COLOURS[setup.who][used[setup.who] % 3]
-        hatch = {IN_PLACE: None, BOUNCED: "///"}.get(setup.how)
-        used[setup.who] += 1
+        # Whose buffers they are is told by hatching.
+        key = (setup.who, setup.data, None if setup.who == "airlock" else setup.how)
+        used = sum(who == setup.who for who, *_ in colours)
+        shades = COLOURS[setup.who]
+        colours.setdefault(key, shades[used % len(shades)])
+        hatch = "///" if setup.how == BOUNCED else None
         places = [at - 0.43 + (number + 0.5) * width for at, cell in enumerate(cells) if cell]
         spreads = [{name: part * scale for name, part in cell[value].items()}
                    for cell in cells if cell]
         heights = [spread["median"] for spread in spreads]
         errors = [[spread["median"] - spread["q1"] for spread in spreads],
                   [spread["q3"] - spread["median"] for spread in spreads]]
-        axes.bar(places, heights, width * 0.94, yerr=errors, color=shade, hatch=hatch,
+        axes.bar(places, heights, width * 0.94, yerr=errors, color=colours[key], hatch=hatch,
                  edgecolor="white", linewidth=0.3, error_kw={"linewidth": 0.7},
                  label=setup.title)
     axes.set_xticks(range(len(points)), [SHORT[point] for point in points])
-    axes.set_yscale("log")
+    if value != "gb_per_s":
+        axes.set_yscale("log")
     axes.grid(axis="y", linewidth=0.3)
     axes.set_axisbelow(True)
     axes.set_title(title)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=3)
     figure.savefig(file, format="svg", metadata={"Date": None})
     pyplot.close(figure)

@@ -2,6 +2,7 @@
 """The measurement: every setup at every point, in several rounds, each in an order of its own."""
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -9,13 +10,13 @@ import time
 from typing import NamedTuple
 
 from . import machine
-from .plan import IN_PLACE, MEMCPY, POLLING, READ_PERCENT, SLEEPING
-from .servers import LONG, TRIXIE, harness, pids_of
+from .plan import IN_PLACE, MEMCPY, POLLING, READ_PERCENT
+from .servers import TRIXIE, airlock_waits, harness, pids_of
 
 VALUES = ("iops", "gb_per_s", "p50_us", "p99_us", "p999_us")
 CLIENT_SECONDS_MOST = 30  # beyond its run: libblkio never gives up a server that is gone
 OTHERS_MOST = 0.05  # of one processor: a run with more beside it is made again
-AGAIN_PART = 0.25  # of all runs that may be made again because of that
+AGAIN_PART = 0.25  # of the runs so far that may be made again because of that
 
 
 class Failed(Exception):
@@ -65,10 +66,9 @@ def client_words(setup, point, method, server, programs, image, disk_bytes):
     common = ["--rw", point.rw, "--rwmixread", READ_PERCENT, "--bs", point.block_bytes,
               "--iodepth", point.depth]
     if setup.who == "airlock":
-        waits = {POLLING: ["--poll-max", LONG], SLEEPING: ["--poll-max", "0us"]}
         return [harness.AIRLOCK, "blk", "bench", "--device", f"vfio-user:{server.socket}", *common,
                 "--runtime", microseconds(method.runtime), "--ramp", microseconds(method.ramp),
-                *waits.get(setup.waits, []), *(["--in-place"] if setup.how == IN_PLACE else []),
+                *airlock_waits(setup), *(["--in-place"] if setup.how == IN_PLACE else []),
                 "--json"]
     times = ["--runtime", method.runtime, "--ramp", method.ramp]
     if setup.who == "qemu":
@@ -101,15 +101,14 @@ class Bench:
     def measure(self, setups):
         """(setup, point) -> its runs, one a round at most."""
         work = [(setup, point) for setup in setups for point in setup.points]
-        again_left = int(len(work) * self._method.rounds * AGAIN_PART)
         runs = {cell: [] for cell in work}
         order = random.Random(self._method.seed)
         for number in range(self._method.rounds):
             order.shuffle(work)
             disturbed = self._pass(work, runs, f"round {number + 1} of {self._method.rounds}")
             # A second time at the end of the round: what disturbed them may be gone by then.
-            again = disturbed[:again_left]
-            again_left -= len(again)
+            most = math.ceil((number + 1) * len(work) * AGAIN_PART) - self.repeated
+            again = disturbed[:max(most, 0)]
             self.repeated += len(again)
             if again:
                 self._pass(again, runs, f"round {number + 1}, {len(again)} again", again=True)

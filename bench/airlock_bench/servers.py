@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from . import machine
-from .plan import ADAPTIVE, POLLING
+from .plan import ADAPTIVE, POLLING, SLEEPING
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(PROJECT / "tests"))
@@ -13,7 +13,9 @@ import harness  # noqa: E402  (the tests' device processes)
 
 DISK_BYTES = 1 << 30
 REGION = "64M"
-LONG = "1s"  # longer than any pause within a run: who polls that long polls all the time
+# Longer than any pause within a run, whatever comes of it.
+POLL_ALWAYS = ("--poll-max", "1s", "--poll-cpu", "100%")
+POLL_NEVER = ("--poll-max", "0us")
 TRIXIE = PROJECT / "lab/trixie"
 
 
@@ -78,11 +80,9 @@ class Servers:
     def _start_airlock(self, setup, name):
         backend = f"file:{self._image}" if setup.data == "file" else \
             f"{setup.data}:{self._disk_bytes}"
-        waits = [] if setup.waits == ADAPTIVE else \
-            ["--poll-max", LONG if setup.waits == POLLING else "0us"]
         device = harness.Device(
-            "blk", "--backend", backend, "--region", REGION, *waits, directory=self._directory,
-            name=name, prefix=("taskset", "-c", self._cpu),
+            "blk", "--backend", backend, "--region", REGION, *airlock_waits(setup),
+            directory=self._directory, name=name, prefix=("taskset", "-c", self._cpu),
             guard="bounce" if setup.guarded else None)
         device.__enter__()
         try:
@@ -108,6 +108,11 @@ class Servers:
         if setup.how != "threads" or polls:
             machine.pin(server.pid, self._cpu)
         return server
+
+
+def airlock_waits(setup):
+    """The options of our device, and of our driver, for the way in which a setup waits."""
+    return {POLLING: POLL_ALWAYS, SLEEPING: POLL_NEVER, ADAPTIVE: ()}[setup.waits]
 
 
 def pids_of(server):
