@@ -214,10 +214,8 @@ void Meter::start() {
   end_ = begin_ + runtime_;
 }
 
-void Meter::begin(Clock::time_point now) {
+void Meter::begin() {
   measuring_ = true;
-  begin_ = now;
-  end_ = now + runtime_;
   cpu_seconds_ = -cli::own_cpu_seconds();
 }
 

@@ -42,11 +42,11 @@ class Meter {
   /// The first request begins.
   void start();
   [[nodiscard]] bool over(Clock::time_point now) const { return now >= end_; }
-  /// A request of `latency` was done at `now`. The first after the ramp begins the measurement.
+  /// A request of `latency` was done at `now`. Those of the ramp do not count.
   void add(Clock::time_point now, Clock::duration latency) {
     if (!measuring_) {
       if (now < begin_) return;
-      begin(now);
+      begin();
     }
     latency_.add(latency);
     ++requests_;
@@ -62,7 +62,7 @@ class Meter {
   [[nodiscard]] const cli::LatencyHistogram& latency() const { return latency_; }
 
  private:
-  void begin(Clock::time_point now);
+  void begin();
 
   Clock::duration ramp_;
   Clock::duration runtime_;

@@ -156,10 +156,10 @@ static void submit(struct bench* bench, size_t slot, uint64_t now) {
   ++bench->in_flight;
 }
 
-// The ramp is over: what counts begins here.
-static void begin_measurement(struct bench* bench, uint64_t now) {
+// The ramp ended at `begin_ns`: what counts begins there.
+static void begin_measurement(struct bench* bench, uint64_t begin_ns) {
   bench->result = (struct result){
-      .begin_ns = now,
+      .begin_ns = begin_ns,
       .client_cpu = -own_cpu_seconds(),
       .server_cpu = -cpu_seconds(bench->options.server_pid),
   };
@@ -188,7 +188,7 @@ static void run(struct bench* bench) {
     if (count == 0) continue;
     now = now_ns();
     if (!measuring && now >= ramp_end) {
-      begin_measurement(bench, now);
+      begin_measurement(bench, ramp_end);
       measuring = true;
     }
     for (int i = 0; i < count; ++i) {
