@@ -13,6 +13,7 @@ class Counter {
     value_.store(get() + count, std::memory_order_relaxed);
     return *this;
   }
+  Counter& operator-=(std::uint64_t count) { return *this += -count; }
   Counter& operator++() { return *this += 1; }
   [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 

@@ -11,6 +11,7 @@ Result<std::unique_ptr<Blk>> Blk::open(std::unique_ptr<PciTransport> transport,
   Options wanted = options;
   wanted.device.device_type = spec::VIRTIO_ID_BLOCK;
   wanted.device.features = kBlkFeatures;
+  wanted.device.pool_areas = std::max<std::uint32_t>(wanted.device.pool_areas, options.queues);
   auto device = TRY(VirtioDevice::open(std::move(transport), wanted.device));
   std::unique_ptr<Blk> blk(new Blk(std::move(device), wanted));
   blk->info_ = TRY(blk->read_info());
@@ -98,14 +99,15 @@ Result<BlkInfo> Blk::read_info() {
 }
 
 void Blk::make_queues() {
-  const BlkQueue::Limits limits{.info = info_,
-                                .part_bytes_max = part_bytes_max(),
-                                .requests_max = std::max(options_.requests_max, 1U),
-                                .spin = options_.spin,
-                                .spin_cpu_percent = options_.spin_cpu_percent,
-                                .timeout = options_.timeout};
+  BlkQueue::Limits limits{.info = info_,
+                          .part_bytes_max = part_bytes_max(),
+                          .requests_max = std::max(options_.requests_max, 1U),
+                          .spin = options_.spin,
+                          .spin_cpu_percent = options_.spin_cpu_percent,
+                          .timeout = options_.timeout};
   const auto count = std::min({options_.queues, info_.queues, device_->queue_count()});
   for (std::uint16_t i = 0; i < std::max<std::uint16_t>(count, 1); i++) {
+    limits.pool_home = i;
     queues_.push_back(std::make_unique<BlkQueue>(*device_, limits));
   }
 }

@@ -313,8 +313,9 @@ Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint6
     part.offset = window::RegionOffset{std::to_underlying(pending.pinned->offset) + done};
     return true;
   }
-  const auto mapped = reads ? pool.map_from_device(request.target.subspan(done, bytes))
-                            : pool.map_to_device(request.source.subspan(done, bytes));
+  const std::uint32_t home = limits_.pool_home;
+  const auto mapped = reads ? pool.map_from_device(request.target.subspan(done, bytes), home)
+                            : pool.map_to_device(request.source.subspan(done, bytes), home);
   if (!mapped) {
     if (mapped.error().code == Errc::kPoolFull) return false;
     return fail(mapped.error());

@@ -36,6 +36,7 @@ class BlkQueue {
     std::chrono::microseconds spin{};     // before a wait goes to sleep: see SpinWindow
     unsigned spin_cpu_percent = 100;      // of a core
     std::chrono::milliseconds timeout{};  // of a blocking call
+    std::uint32_t pool_home = 0;          // the area of the pool that it uses first: its number
   };
 
   /// The queue begins detached. `device` outlives it.

@@ -23,6 +23,7 @@ using Cfg = spec::VirtioPciCommonCfg;
 constexpr std::uint64_t kTypeFeatures = (spec::feature(24) - 1) | ~(spec::feature(50) - 1);
 // How often a device may change its configuration under our eyes (HD-12).
 constexpr int kConfigAttempts = 16;
+constexpr std::uint64_t kLeastAreaBytes = std::uint64_t{8} << 20;  // of the pool, if it has several
 constexpr std::uint8_t kGone = 0xff;  // what a device that is no longer there reads as
 
 std::unexpected<Error> malformed(std::size_t offset, std::uint16_t queue = kNoQueue) {
@@ -428,8 +429,10 @@ Result<void> VirtioDevice::map_region() {
     return fail({.code = Errc::kOutOfRange, .address = base});
   }
   negotiation_.bus_address = base;
-  pool_ = TRY(pool::Pool::create(region_.mapping.bytes(),
-                                 {.areas = options_.pool_areas, .scrub = options_.scrub}));
+  const std::uint64_t room = region_.mapping.bytes().size() / kLeastAreaBytes;
+  const auto areas = static_cast<std::uint32_t>(std::min<std::uint64_t>(options_.pool_areas, room));
+  pool_ =
+      TRY(pool::Pool::create(region_.mapping.bytes(), {.areas = areas, .scrub = options_.scrub}));
   return {};
 }
 

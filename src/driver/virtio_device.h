@@ -74,6 +74,8 @@ class VirtioDevice {
     unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;           // provisional numbers (DEF-2)
     unsigned dmb_bit = spec::VIRTIO_F_DMB;
     std::chrono::milliseconds timeout{3000};  // for each thing that the device must do
+    /// At most: a small region has fewer, so that a large request still finds room in one. A disk
+    /// has one for each of its queues.
     std::uint32_t pool_areas = 1;
     /// Of a larger region the rest goes unused: the pool's records (3 % of it) are our memory, and
     /// the region's size is the device's word. Whole pages.

@@ -6,7 +6,9 @@
 #include <optional>
 
 #include "base/checked.h"
+#include "base/counter.h"
 #include "core/range.h"
+#include "pool/biased_lock.h"
 
 namespace airlock::pool {
 
@@ -16,46 +18,43 @@ std::uint64_t slots_for(std::uint64_t bytes) {
   return (bytes / kSlotBytes) + (bytes % kSlotBytes != 0 ? 1 : 0);
 }
 
-// Threads start their search at areas of their own, in turn.
-std::size_t home_of_thread() {
-  static std::atomic<std::size_t> next{0};
-  thread_local const std::size_t kHome = next.fetch_add(1, std::memory_order_relaxed);
-  return kHome;
-}
-
 std::uint64_t address_of(std::span<const std::byte> bytes) {
   return std::bit_cast<std::uintptr_t>(bytes.data());
 }
 
 }  // namespace
 
-struct Pool::Area {
+// On cache lines of its own: areas share nothing that is written.
+struct alignas(64) Pool::Area {
   Area(std::uint64_t first, std::uint64_t slots)
       : origin(first),
         map(static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(slots)),
         records(slots),
         clean(slots) {}
 
+  [[nodiscard]] std::uint64_t free_slots() const { return map.size() - used.get(); }
+
   const std::uint64_t origin;  // number of the first slot in the region
-  mutable std::mutex lock;     // for all below, but for `clean`
+  BiasedLock lock;             // for all below, but for `clean`; the counters are read without it
   SlotMap map;
   std::vector<Record> records;
-  std::uint64_t maps = 0;
-  std::uint64_t bytes_to_device = 0;
-  std::uint64_t bytes_from_device = 0;
-  // Slots with nothing of ours in them. Belongs to whoever holds the slot.
+  Counter used;
+  Counter high_water;
+  Counter maps;
+  Counter buffers;
+  Counter bytes_to_device;
+  Counter bytes_from_device;
+  // Slots that were zeroed when they were last given back. Belongs to whoever holds the slot.
   std::vector<std::uint8_t> clean;
 };
 
-// A slot: the area it is in, and its position there.
-struct Pool::Place {
-  Area* area = nullptr;
-  std::uint32_t index = 0;
-  std::uint32_t generation = 0;
+Pool::Record& Pool::Place::record() const {
+  return area->records[index];
+}
 
-  [[nodiscard]] Record& record() const { return area->records[index]; }
-  [[nodiscard]] std::uint64_t offset() const { return (area->origin + index) * kSlotBytes; }
-};
+std::uint64_t Pool::Place::offset() const {
+  return (area->origin + index) * kSlotBytes;
+}
 
 Result<std::unique_ptr<Pool>> Pool::create(const shm::SharedBytes& region, const Options& options) {
   if (options.first_usable < kPageBytes)
@@ -92,38 +91,44 @@ Pool::Pool(const shm::SharedBytes& region, const Options& options)
 }
 
 Pool::~Pool() {
-  CHECK(buffers_.load() == 0);  // a buffer that outlives its pool would free into nothing
+  // A buffer that outlives its pool would free into nothing.
+  CHECK(std::ranges::all_of(areas_, [](const auto& area) { return area->buffers.get() == 0; }));
 }
 
-Result<Mapped> Pool::map_to_device(std::span<const std::byte> source) {
-  return map({.source = source.data(), .bytes = source.size(), .direction = Direction::kToDevice});
+Result<Mapped> Pool::map_to_device(std::span<const std::byte> source, std::uint32_t home) {
+  return map({.bytes = source.size(), .source = source.data(), .home = home});
 }
 
-Result<Mapped> Pool::map_from_device(std::span<std::byte> target) {
-  return map(
-      {.target = target.data(), .bytes = target.size(), .direction = Direction::kFromDevice});
+Result<Mapped> Pool::map_from_device(std::span<std::byte> target, std::uint32_t home) {
+  return map({.bytes = target.size(),
+              .target = target.data(),
+              .home = home,
+              .direction = Direction::kFromDevice});
 }
 
-Result<Mapped> Pool::map_bidirectional(std::span<std::byte> buffer) {
-  return map({.source = buffer.data(),
+Result<Mapped> Pool::map_bidirectional(std::span<std::byte> buffer, std::uint32_t home) {
+  return map({.bytes = buffer.size(),
+              .source = buffer.data(),
               .target = buffer.data(),
-              .bytes = buffer.size(),
+              .home = home,
               .direction = Direction::kBidirectional});
 }
 
-Result<Mapped> Pool::map(Record wanted) {
-  wanted.kind = Kind::kMapped;
-  const Place place = TRY(take(wanted, 1));
+// On the way of each request nothing is copied as a whole that was just written field by field,
+// Results too: the processor can't forward a wide load from narrow stores, and waits for the cache.
+Result<Mapped> Pool::map(const Wanted& wanted) {
+  const auto place = take(wanted, 1);
+  if (!place) return fail(place.error());
+  const std::uint64_t offset = place->offset();
+  const std::uint64_t extent = slots_for(wanted.bytes) * kSlotBytes;
   if (wanted.source == nullptr) {
-    zero_unclean(place, slots_for(wanted.bytes) * kSlotBytes);
+    zero_unclean(*place, extent);
   } else {
-    region_.copy_in(place.offset(), {wanted.source, wanted.bytes});
-    const std::uint64_t slack = (slots_for(wanted.bytes) * kSlotBytes) - wanted.bytes;
-    region_.fill_zero(place.offset() + wanted.bytes, slack);
+    region_.copy_in(offset, {wanted.source, wanted.bytes});
+    region_.fill_zero(offset + wanted.bytes, extent - wanted.bytes);
   }
-  return Mapped{.offset = window::RegionOffset{place.offset()},
-                .bytes = wanted.bytes,
-                .generation = place.generation};
+  return Result<Mapped>(std::in_place, window::RegionOffset{offset}, wanted.bytes,
+                        place->record().generation);
 }
 
 Result<void> Pool::sync_for_device(const Mapped& mapped, std::uint64_t offset,
@@ -144,7 +149,7 @@ Result<void> Pool::unmap(const Mapped& mapped, std::uint64_t written) {
   bool believed = false;
   std::byte* target = nullptr;
   {
-    const std::scoped_lock held(place.area->lock);
+    const BiasedLock::Hold held(place.area->lock);
     Record& record = place.record();
     if (!matches(record, mapped)) return bad_handle(mapped.offset);
     record.released = true;
@@ -163,13 +168,15 @@ Result<void> Pool::unmap(const Mapped& mapped, std::uint64_t written) {
 Result<InPlaceBuffer> Pool::allocate(std::uint64_t bytes, std::uint64_t alignment) {
   const Place place = TRY(allocate_zeroed(bytes, alignment, Kind::kInPlace));
   const auto memory = MUST(region_.slice(place.offset(), bytes));
-  return InPlaceBuffer(this, window::RegionOffset{place.offset()}, place.generation, memory);
+  return InPlaceBuffer(this, window::RegionOffset{place.offset()}, place.record().generation,
+                       memory);
 }
 
 Result<CoherentBuffer> Pool::allocate_coherent(std::uint64_t bytes, std::uint64_t alignment) {
   const Place place = TRY(allocate_zeroed(bytes, alignment, Kind::kCoherent));
   const auto memory = MUST(region_.slice(place.offset(), bytes));
-  return CoherentBuffer(this, window::RegionOffset{place.offset()}, place.generation, memory);
+  return CoherentBuffer(this, window::RegionOffset{place.offset()}, place.record().generation,
+                        memory);
 }
 
 bool Pool::contains(std::span<const std::byte> bytes) const {
@@ -186,7 +193,7 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
   const auto offset = static_cast<std::uint64_t>(bytes.data() - region_.in_place().data());
   const window::RegionOffset slot{offset & ~(kSlotBytes - 1)};
   Place place = TRY(place_of(slot));
-  const std::scoped_lock held(place.area->lock);
+  const BiasedLock::Hold held(place.area->lock);
   const std::uint32_t owner = place.record().owner;
   if (owner == 0) return bad_handle(slot);
   place.index = owner - 1;
@@ -204,7 +211,7 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
 Result<void> Pool::unpin(const Pinned& pinned) {
   const Place place = TRY(place_of(pinned.buffer));
   {
-    const std::scoped_lock held(place.area->lock);
+    const BiasedLock::Hold held(place.area->lock);
     Record& record = place.record();
     if (record.kind != Kind::kInPlace || record.generation != pinned.generation ||
         record.pins == 0) {
@@ -218,51 +225,71 @@ Result<void> Pool::unpin(const Pinned& pinned) {
 }
 
 Stats Pool::stats() const {
-  Stats stats{.used = used_.load(std::memory_order_relaxed),
-              .high_water = high_water_.load(std::memory_order_relaxed),
-              .full = full_.load(std::memory_order_relaxed),
+  Stats stats{.full = full_.load(std::memory_order_relaxed),
               .too_large = too_large_.load(std::memory_order_relaxed),
               .bad_handles = bad_handles_.load(std::memory_order_relaxed)};
   for (const auto& area : areas_) {
-    const std::scoped_lock held(area->lock);
     stats.nslabs += area->map.size();
-    stats.maps += area->maps;
-    stats.bytes_to_device += area->bytes_to_device;
-    stats.bytes_from_device += area->bytes_from_device;
+    stats.used += area->used.get();
+    stats.high_water += area->high_water.get();
+    stats.maps += area->maps.get();
+    stats.bytes_to_device += area->bytes_to_device.get();
+    stats.bytes_from_device += area->bytes_from_device.get();
   }
   return stats;
 }
 
 // Finds room and records what it is for.
-Result<Pool::Place> Pool::take(Record wanted, std::uint64_t alignment) {
+Result<Pool::Place> Pool::take(const Wanted& wanted, std::uint64_t alignment) {
   if (wanted.bytes == 0) return fail({.code = Errc::kBadLength});
   const std::uint64_t slots = slots_for(wanted.bytes);
-  if (!ever_fits(slots, alignment)) {
+  if (slots > max_slots_ || (alignment > 1 && !ever_fits(slots, alignment))) {
     too_large_.fetch_add(1, std::memory_order_relaxed);
     return fail({.code = Errc::kTooLarge, .address = wanted.bytes});
   }
-  wanted.slots = static_cast<std::uint32_t>(slots);
-  const std::size_t home = home_of_thread();
+  const bool any = wanted.home == kHomeOfThread;
+  std::size_t number = (any ? BiasedLock::this_thread() : wanted.home) % areas_.size();
   for (std::size_t i = 0; i < areas_.size(); i++) {
-    Area& area = *areas_[(home + i) % areas_.size()];
-    const std::scoped_lock held(area.lock);
-    const auto first = area.map.take(wanted.slots, static_cast<std::uint32_t>(alignment));
-    if (!first) continue;
-    Record& record = area.records[*first];
-    wanted.generation = record.generation + 1;
-    record = wanted;
-    if (wanted.kind == Kind::kInPlace) {
-      for (std::uint32_t slot = *first; slot < *first + wanted.slots; slot++) {
-        area.records[slot].owner = *first + 1;
-      }
-    }
-    if (wanted.kind == Kind::kMapped) area.maps++;
-    if (wanted.source != nullptr) area.bytes_to_device += wanted.bytes;
-    count_used(slots);
-    return Place{.area = &area, .index = *first, .generation = wanted.generation};
+    Area& area = *areas_[number];
+    number = number + 1 < areas_.size() ? number + 1 : 0;
+    if (area.free_slots() < slots) continue;  // nobody is disturbed in vain
+    const BiasedLock::Hold held(area.lock);
+    const std::uint32_t first =
+        area.map.take(static_cast<std::uint32_t>(slots), static_cast<std::uint32_t>(alignment));
+    if (first == SlotMap::kNone) continue;
+    record_taken(area, first, wanted);
+    return Result<Place>(std::in_place, &area, first);
   }
   full_.fetch_add(1, std::memory_order_relaxed);
   return fail({.code = Errc::kPoolFull, .address = wanted.bytes});
+}
+
+// The area's lock is held.
+void Pool::record_taken(Area& area, std::uint32_t first, const Wanted& wanted) {
+  Record& record = area.records[first];
+  record.source = wanted.source;
+  record.bytes = wanted.bytes;
+  record.target = wanted.target;
+  record.slots = static_cast<std::uint32_t>(slots_for(wanted.bytes));
+  record.generation++;
+  record.pins = 0;
+  record.kind = wanted.kind;
+  record.direction = wanted.direction;
+  record.released = false;
+  if (record.kind == Kind::kInPlace) {
+    for (Record& slot : std::span(area.records).subspan(first, record.slots))
+      slot.owner = first + 1;
+  }
+  area.used += record.slots;
+  if (area.used.get() > area.high_water.get()) {
+    area.high_water += area.used.get() - area.high_water.get();
+  }
+  if (record.kind == Kind::kMapped) {
+    ++area.maps;
+  } else {
+    ++area.buffers;
+  }
+  if (record.source != nullptr) area.bytes_to_device += record.bytes;
 }
 
 Result<Pool::Place> Pool::allocate_zeroed(std::uint64_t bytes, std::uint64_t alignment, Kind kind) {
@@ -272,7 +299,6 @@ Result<Pool::Place> Pool::allocate_zeroed(std::uint64_t bytes, std::uint64_t ali
   const std::uint64_t slots = std::max(alignment, kSlotBytes) / kSlotBytes;
   const Place place = TRY(take({.bytes = bytes, .kind = kind}, slots));
   region_.fill_zero(place.offset(), slots_for(bytes) * kSlotBytes);
-  buffers_.fetch_add(1);
   return place;
 }
 
@@ -284,7 +310,7 @@ bool Pool::matches(const Record& record, const Mapped& mapped) {
 Result<Pool::Record> Pool::look_up_for_sync(const Mapped& mapped, Direction refused,
                                             std::uint64_t offset, std::uint64_t length) {
   const Place place = TRY(place_of(mapped.offset));
-  const std::scoped_lock held(place.area->lock);
+  const BiasedLock::Hold held(place.area->lock);
   const Record& record = place.record();
   if (!matches(record, mapped)) return bad_handle(mapped.offset);
   if (record.direction == refused) return fail(Errc::kWrongState);
@@ -299,10 +325,10 @@ Result<Pool::Record> Pool::look_up_for_sync(const Mapped& mapped, Direction refu
 
 // Zeroes those of the slots under [0, bytes) that may hold something of ours.
 void Pool::zero_unclean(const Place& place, std::uint64_t bytes) {
+  const auto clean = [&](std::uint64_t at) {
+    return place.area->clean[place.index + (at / kSlotBytes)] != 0;
+  };
   for (std::uint64_t done = 0; done < bytes;) {
-    const auto clean = [&](std::uint64_t at) {
-      return place.area->clean[place.index + (at / kSlotBytes)] != 0;
-    };
     std::uint64_t end = done;
     while (end < bytes && !clean(end))
       end += kSlotBytes;
@@ -315,31 +341,30 @@ void Pool::zero_unclean(const Place& place, std::uint64_t bytes) {
 
 // The last step of whatever was allocated: nobody else has a use for the slots any more.
 void Pool::scrub_and_free(const Place& place) {
-  const Record record = place.record();  // `released`, so nobody changes it now
-  const bool scrub = scrub_ == Scrub::kOnUnmap;
-  if (scrub) region_.fill_zero(place.offset(), record.bytes);
-  const auto clean = place.area->clean.begin() + static_cast<std::ptrdiff_t>(place.index);
-  std::fill_n(clean, record.slots, scrub ? 1 : 0);
-  used_.fetch_sub(record.slots, std::memory_order_relaxed);
-  const std::scoped_lock held(place.area->lock);
-  if (record.kind == Kind::kInPlace) {
-    for (std::uint32_t slot = 0; slot < record.slots; slot++) {
-      place.area->records[place.index + slot].owner = 0;
-    }
+  Record& record = place.record();  // `released`, so nobody else changes it now
+  if (scrub_ == Scrub::kOnUnmap) {
+    region_.fill_zero(place.offset(), record.bytes);
+    std::ranges::fill(std::span(place.area->clean).subspan(place.index, record.slots), 1);
   }
-  place.record() = {.generation = record.generation};
-  place.area->map.give(place.index, record.slots);
+  const BiasedLock::Hold held(place.area->lock);
+  if (record.kind == Kind::kInPlace) {
+    for (Record& slot : std::span(place.area->records).subspan(place.index, record.slots))
+      slot.owner = 0;
+  }
+  record.kind = Kind::kFree;
+  place.area->used -= record.slots;
+  place.area->map.give(static_cast<std::uint32_t>(place.index), record.slots);
 }
 
 void Pool::release(window::RegionOffset offset, std::uint32_t generation) {
   const Place place = MUST(place_of(offset));
-  buffers_.fetch_sub(1);
   {
-    const std::scoped_lock held(place.area->lock);
+    const BiasedLock::Hold held(place.area->lock);
     Record& record = place.record();
     CHECK(record.kind == Kind::kInPlace || record.kind == Kind::kCoherent);
     CHECK(record.generation == generation && !record.released);
     record.released = true;
+    place.area->buffers -= 1;
     if (record.pins > 0) return;  // the last unpin() frees it
   }
   scrub_and_free(place);
@@ -363,19 +388,12 @@ Result<Pool::Place> Pool::place_of(window::RegionOffset offset) {
   const std::uint64_t number =
       std::min<std::uint64_t>((slot - first_slot_) / slots_per_area_, areas_.size() - 1);
   Area& area = *areas_[number];
-  return Place{.area = &area, .index = static_cast<std::uint32_t>(slot - area.origin)};
+  return Place{.area = &area, .index = slot - area.origin};
 }
 
 std::unexpected<Error> Pool::bad_handle(window::RegionOffset offset) {
   bad_handles_.fetch_add(1, std::memory_order_relaxed);
   return fail({.code = Errc::kBadHandle, .address = std::to_underlying(offset)});
-}
-
-void Pool::count_used(std::uint64_t slots) {
-  const std::uint64_t now = used_.fetch_add(slots, std::memory_order_relaxed) + slots;
-  std::uint64_t most = high_water_.load(std::memory_order_relaxed);
-  while (most < now && !high_water_.compare_exchange_weak(most, now, std::memory_order_relaxed)) {
-  }
 }
 
 void OwnedSlots::reset() {

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -22,6 +21,8 @@ namespace airlock::pool {
 /// The unit of allocation, as in swiotlb.
 inline constexpr std::uint64_t kSlotBytes = 2048;
 inline constexpr std::uint64_t kPageBytes = 4096;
+/// Look for room in the area of the calling thread first.
+inline constexpr std::uint32_t kHomeOfThread = 0xffff'ffff;
 
 /// Who gets bytes by a mapping.
 enum class Direction : std::uint8_t { kToDevice, kFromDevice, kBidirectional };
@@ -53,7 +54,7 @@ struct Pinned {
 struct Stats {
   std::uint64_t nslabs = 0;      // slots in all
   std::uint64_t used = 0;        // slots taken now
-  std::uint64_t high_water = 0;  // slots taken at most
+  std::uint64_t high_water = 0;  // slots taken at most, each area at its own time
   std::uint64_t maps = 0;
   std::uint64_t bytes_to_device = 0;    // copied into the region
   std::uint64_t bytes_from_device = 0;  // copied out of it
@@ -66,8 +67,10 @@ struct Stats {
 /// region to decide by (HD-10, DMB-DR5).
 ///
 /// Threads: any thread may call anything at any time; one handle belongs to one thread at a time.
-/// An area has a lock of its own, which is not held while bytes are copied; a thread starts at its
-/// own area and goes on to the others when that is full.
+/// An area has a lock and counters of its own; the lock is not held while bytes are copied, and
+/// leans towards the thread that uses the area most, which pays for no locked instruction. Each
+/// search starts at the area of its queue, or its thread, and goes on to the others if that is
+/// full.
 ///
 /// Errors: kPoolFull is back-pressure: the same request succeeds after enough has been given back
 /// (HD-30). kTooLarge is final: more than max_mapping_bytes().
@@ -90,13 +93,16 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   /// Copies `source` (not empty) into slots and zeroes the rest of the last one. The source is read
-  /// again by sync_for_device() only. Errors: kPoolFull, kTooLarge, kBadLength (empty).
-  Result<Mapped> map_to_device(std::span<const std::byte> source);
+  /// again by sync_for_device() only. Room is sought in area `home` first (modulo their number): a
+  /// queue that gives its own number has an arena of its own.
+  /// Errors: kPoolFull, kTooLarge, kBadLength (empty).
+  Result<Mapped> map_to_device(std::span<const std::byte> source,
+                               std::uint32_t home = kHomeOfThread);
   /// Slots, zeroed, for target.size() bytes from the device; unmap() copies them to `target`, which
   /// must live until then. Errors: as above.
-  Result<Mapped> map_from_device(std::span<std::byte> target);
+  Result<Mapped> map_from_device(std::span<std::byte> target, std::uint32_t home = kHomeOfThread);
   /// Both. Errors: as above.
-  Result<Mapped> map_bidirectional(std::span<std::byte> buffer);
+  Result<Mapped> map_bidirectional(std::span<std::byte> buffer, std::uint32_t home = kHomeOfThread);
 
   /// Copies [offset, offset + length) of the mapped buffer into the region again.
   /// Errors: kBadHandle; kWrongState (the mapping is from-device); kOutOfRange.
@@ -134,11 +140,20 @@ class Pool {
   friend class OwnedSlots;
 
   enum class Kind : std::uint8_t { kFree, kMapped, kInPlace, kCoherent };
+  // What a caller wants slots for.
+  struct Wanted {
+    std::uint64_t bytes = 0;
+    const std::byte* source = nullptr;
+    std::byte* target = nullptr;
+    std::uint32_t home = kHomeOfThread;
+    Kind kind = Kind::kMapped;
+    Direction direction = Direction::kToDevice;
+  };
   // The truth about what begins at a slot. `owner` is about the slot itself.
   struct Record {
     const std::byte* source = nullptr;
-    std::byte* target = nullptr;
     std::uint64_t bytes = 0;
+    std::byte* target = nullptr;
     std::uint32_t slots = 0;
     std::uint32_t generation = 0;
     std::uint32_t pins = 0;
@@ -148,11 +163,19 @@ class Pool {
     bool released = false;  // given back, but still copied from or pinned
   };
   struct Area;
-  struct Place;
+  // A slot: the area it is in, and its position there.
+  struct Place {
+    Area* area = nullptr;
+    std::uint64_t index = 0;
+
+    [[nodiscard]] Record& record() const;
+    [[nodiscard]] std::uint64_t offset() const;
+  };
 
   Pool(const shm::SharedBytes& region, const Options& options);
-  Result<Mapped> map(Record wanted);
-  Result<Place> take(Record wanted, std::uint64_t alignment);
+  Result<Mapped> map(const Wanted& wanted);
+  Result<Place> take(const Wanted& wanted, std::uint64_t alignment);
+  static void record_taken(Area& area, std::uint32_t first, const Wanted& wanted);
   Result<Place> allocate_zeroed(std::uint64_t bytes, std::uint64_t alignment, Kind kind);
   static bool matches(const Record& record, const Mapped& mapped);
   Result<Record> look_up_for_sync(const Mapped& mapped, Direction refused, std::uint64_t offset,
@@ -163,7 +186,6 @@ class Pool {
   [[nodiscard]] bool ever_fits(std::uint64_t slots, std::uint64_t alignment) const;
   Result<Place> place_of(window::RegionOffset offset);
   std::unexpected<Error> bad_handle(window::RegionOffset offset);
-  void count_used(std::uint64_t slots);
 
   shm::SharedBytes region_;
   Scrub scrub_;
@@ -171,12 +193,9 @@ class Pool {
   std::uint64_t slots_per_area_ = 0;
   std::uint64_t max_slots_ = 0;
   std::vector<std::unique_ptr<Area>> areas_;
-  std::atomic<std::uint64_t> used_{0};
-  std::atomic<std::uint64_t> high_water_{0};
   std::atomic<std::uint64_t> too_large_{0};
   std::atomic<std::uint64_t> full_{0};
   std::atomic<std::uint64_t> bad_handles_{0};
-  std::atomic<std::uint64_t> buffers_{0};
 };
 
 }  // namespace airlock::pool

@@ -300,6 +300,29 @@ TEST_P(PoolTest, AreasShareTheRegionWithoutOverlapAndSpillOver) {
   EXPECT_EQ(Pool::create(mapping_.bytes(), {.areas = 100}).error().code, Errc::kTooSmall);
 }
 
+TEST_P(PoolTest, AQueueMapsInAnAreaOfItsOwnFirst) {
+  const auto pool = MUST(Pool::create(mapping_.bytes(), {.areas = 2, .scrub = GetParam()}));
+  auto buffer = pattern(100);
+  std::vector<Mapped> all {
+    MUST(pool->map_to_device(buffer, 0))
+    , MUST(pool->map_to_device(buffer, 1))
+    , MUST(pool->map_from_device(buffer, 1))
+    , MUST(pool->map_bidirectional(buffer, 3))
+  };
+  const auto offset = [&](std::size_t i) { return std::to_underlying(all[i].offset); };
+  EXPECT_EQ(offset(0), kPageBytes);
+  const std::uint64_t second = kPageBytes + (kSlots / 4 * kPageBytes);  // whole pages each
+  EXPECT_EQ(offset(1), second);
+  EXPECT_EQ(offset(2), second + kSlotBytes);
+  EXPECT_EQ(offset(3), second + 2 * kSlotBytes);
+  for (std::uint64_t i = 0; i < kSlots - 4; i++)
+    all.push_back(MUST(pool->map_to_device(buffer, 1)));  // and then in what is left of the other
+  EXPECT_EQ(offset(kSlots - 1), second - kSlotBytes);
+  EXPECT_EQ(pool->map_to_device(buffer, 1).error().code, Errc::kPoolFull);
+  for (const Mapped& mapped : all)
+    EXPECT_TRUE(pool->unmap(mapped, 0));
+}
+
 TEST(Pool, ScrubsAtOnceIfSoAsked) {
   const auto memfd = MUST(shm::SealedMemfd::create({.size = kRegionBytes}));
   const shm::Mapping mapping = MUST(memfd.map());

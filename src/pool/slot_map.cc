@@ -10,16 +10,54 @@ namespace airlock::pool {
 
 SlotMap::SlotMap(std::uint32_t origin, std::uint32_t slots) : origin_(origin), slots_(slots) {
   heads_.fill(kNone);
+  parked_.fill(kNone);
   CHECK(slots > 0);
   insert(0, slots);
 }
 
-std::optional<std::uint32_t> SlotMap::take(std::uint32_t count, std::uint32_t alignment) {
+std::uint32_t SlotMap::take(std::uint32_t count, std::uint32_t alignment) {
   CHECK(count > 0 && airlock_is_power_of_two(alignment));
-  if (count > size()) return std::nullopt;
+  if (count < kExact && alignment == 1 && parked_[count] != kNone) [[likely]] {
+    const std::uint32_t first = parked_[count];
+    parked_[count] = slots_[first].next;
+    parked_slots_ -= count;
+    slots_[first].state = State::kTaken;
+    return first;
+  }
+  const std::uint32_t start = take_merged(count, alignment);
+  if (start != kNone || parked_slots_ == 0) return start;
+  settle();
+  return take_merged(count, alignment);
+}
+
+void SlotMap::give(std::uint32_t first, std::uint32_t count) {
+  CHECK(airlock_range_within(first, count, size()));
+  Slot& slot = slots_[first];
+  CHECK(slot.state == State::kTaken && slot.count == count);
+  if (count >= kExact) return merge(first, count);
+  slot.state = State::kParked;
+  slot.next = parked_[count];
+  parked_[count] = first;
+  parked_slots_ += count;
+  if (parked_slots_ > kParkedMost) settle();
+}
+
+void SlotMap::settle() {
+  for (std::uint32_t count = 1; count < kExact && parked_slots_ > 0; count++) {
+    while (parked_[count] != kNone) {
+      const std::uint32_t first = parked_[count];
+      parked_[count] = slots_[first].next;
+      parked_slots_ -= count;
+      merge(first, count);
+    }
+  }
+}
+
+std::uint32_t SlotMap::take_merged(std::uint32_t count, std::uint32_t alignment) {
+  if (count > size()) return kNone;
   std::uint32_t block = kNone;
   const auto start = find(count, alignment, block);
-  if (!start) return std::nullopt;
+  if (!start) return kNone;
   const std::uint32_t before = *start - block;
   const std::uint32_t after = slots_[block].count - before - count;
   remove(block);
@@ -28,12 +66,11 @@ std::optional<std::uint32_t> SlotMap::take(std::uint32_t count, std::uint32_t al
   if (before > 0) insert(block, before);
   slots_[*start].state = State::kTaken;
   slots_[*start].count = count;
-  return start;
+  return *start;
 }
 
-void SlotMap::give(std::uint32_t first, std::uint32_t count) {
-  CHECK(airlock_range_within(first, count, size()));
-  CHECK(slots_[first].state == State::kTaken && slots_[first].count == count);
+// Adds what is taken, or was parked, to the free blocks beside it.
+void SlotMap::merge(std::uint32_t first, std::uint32_t count) {
   slots_[first].state = State::kInside;
   const std::uint32_t end = first + count;
   if (end < size() && slots_[end].state == State::kFree) {

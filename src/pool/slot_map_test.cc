@@ -19,25 +19,54 @@ TEST(SlotMap, TakesAdjacentSlotsAndMergesThemBack) {
   EXPECT_EQ(map.take(4, 1), 0U);
   EXPECT_EQ(map.take(4, 1), 4U);
   EXPECT_EQ(map.take(8, 1), 8U);
-  EXPECT_EQ(map.take(1, 1), std::nullopt);
+  EXPECT_EQ(map.take(1, 1), SlotMap::kNone);
   map.give(0, 4);
   map.give(8, 8);
+  map.settle();
   EXPECT_EQ(map.free_blocks(), 2U);
-  EXPECT_EQ(map.take(12, 1), std::nullopt);  // enough slots, but not adjacent
+  EXPECT_EQ(map.take(12, 1), SlotMap::kNone);  // enough slots, but not adjacent
   map.give(4, 4);
-  EXPECT_EQ(map.free_blocks(), 1U);
   EXPECT_EQ(map.take(16, 1), 0U);
+  map.give(0, 16);
+  map.settle();
+  EXPECT_EQ(map.free_blocks(), 1U);
 }
 
 TEST(SlotMap, ReusesWhatCameBackLast) {
   SlotMap map(2, 64);
   std::vector<std::uint32_t> taken;
   for (int i = 0; i < 8; i++)
-    taken.push_back(map.take(2, 1).value());
+    taken.push_back(map.take(2, 1));
   map.give(taken[1], 2);
   map.give(taken[5], 2);
   EXPECT_EQ(map.take(2, 1), taken[5]);
   EXPECT_EQ(map.take(2, 1), taken[1]);
+}
+
+TEST(SlotMap, KeepsWhatCameBackInOnePieceUntilAnotherSizeNeedsIt) {
+  SlotMap map(2, 16);
+  for (std::uint32_t i = 0; i < 8; i++)
+    EXPECT_EQ(map.take(2, 1), 2 * i);
+  for (std::uint32_t i = 0; i < 8; i++)
+    map.give(2 * i, 2);
+  EXPECT_EQ(map.free_blocks(), 0U);  // all parked
+  EXPECT_EQ(map.take(2, 1), 14U);
+  EXPECT_EQ(map.take(3, 1), 0U);
+  EXPECT_EQ(map.free_blocks(), 1U);  // the rest of one that all the others became
+  EXPECT_EQ(map.take(11, 1), 3U);
+  map.give(14, 2);
+  EXPECT_EQ(map.take(2, 2), 14U);  // an aligned request has no use for what is parked as it is
+}
+
+TEST(SlotMap, ParksOnlySoMuch) {
+  SlotMap map(2, 4096);
+  for (std::uint32_t i = 0; i < 64; i++)
+    EXPECT_EQ(map.take(63, 1), 63 * i);
+  for (std::uint32_t i = 0; i < 16; i++)
+    map.give(63 * i, 63);
+  EXPECT_EQ(map.free_blocks(), 1U);  // what was never taken
+  map.give(std::uint32_t{63} * 16, 63);
+  EXPECT_EQ(map.free_blocks(), 2U);  // and all 17, in one piece
 }
 
 TEST(SlotMap, AlignsByTheNumberInTheRegion) {
@@ -45,7 +74,7 @@ TEST(SlotMap, AlignsByTheNumberInTheRegion) {
   EXPECT_EQ(map.take(2, 4), 1U);
   EXPECT_EQ(map.take(2, 4), 5U);
   EXPECT_EQ(map.take(1, 1), 0U);
-  EXPECT_EQ(map.take(4, 16), std::nullopt);  // number 16 is slot 13, and 3 slots are left there
+  EXPECT_EQ(map.take(4, 16), SlotMap::kNone);  // number 16 is slot 13, and 3 slots are left there
   EXPECT_EQ(map.take(3, 16), 13U);
 }
 
@@ -102,12 +131,12 @@ void run_random(std::uint32_t slots, std::uint32_t largest) {
       const auto count = *rc::gen::inRange<std::uint32_t>(1, largest);
       const auto alignment = std::uint32_t{1} << *rc::gen::element(0, 0, 0, 1, 1, 2, 4);
       const auto first = map.take(count, alignment);
-      RC_ASSERT(first.has_value() == model.has_room(count, alignment));
-      if (!first) continue;
-      RC_ASSERT(model.free(*first, count));
-      RC_ASSERT((origin + *first) % alignment == 0U);
-      model.set(*first, count, true);
-      live.push_back({*first, count});
+      RC_ASSERT((first != SlotMap::kNone) == model.has_room(count, alignment));
+      if (first == SlotMap::kNone) continue;
+      RC_ASSERT(model.free(first, count));
+      RC_ASSERT((origin + first) % alignment == 0U);
+      model.set(first, count, true);
+      live.push_back({first, count});
     } else {
       const auto which = *rc::gen::inRange<std::size_t>(0, live.size());
       map.give(live[which].first, live[which].count);
@@ -117,6 +146,7 @@ void run_random(std::uint32_t slots, std::uint32_t largest) {
   }
   for (const Taken& taken : live)
     map.give(taken.first, taken.count);
+  map.settle();
   RC_ASSERT(map.free_blocks() == 1U);
   RC_ASSERT(map.take(slots, 1) == 0U);
 }
