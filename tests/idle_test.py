@@ -94,9 +94,9 @@ class Memory(IdleTest):
 
     MOST = 4 * MIB
 
-    def assert_small(self, *arguments, queues=1):
+    def assert_small(self, *arguments, queues=1, entries=256):
         with self.device(*arguments) as device:
-            with self.stopped_driver(device, queues):
+            with self.stopped_driver(device, queues, entries):
                 device.settle()
                 used = {harness.name_of(pid): harness.private_bytes(pid, besides="airlock-region")
                         for pid in harness.family(device.pid)}
@@ -104,12 +104,14 @@ class Memory(IdleTest):
         self.assertLess(sum(used.values()), self.MOST, used)
 
     @contextlib.contextmanager
-    def stopped_driver(self, device, queues):
+    def stopped_driver(self, device, queues, entries):
         """One that has used all queues, and is stopped in the midst of it."""
         driver = subprocess.Popen(
             [str(harness.AIRLOCK), "blk", "bench", "--device", f"vfio-user:{device.socket}",
-             "--numjobs", str(queues), "--iodepth", "32", "--runtime", "60s"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             "--numjobs", str(queues), "--queue-size", str(entries), "--iodepth", "32",
+             "--runtime", "60s"],
+            # Of its own session: the end of another's would have the kernel continue it.
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             while harness.threads_at_work(device.pid, "queue-") < queues:
                 self.assertIsNone(driver.poll())
@@ -127,7 +129,7 @@ class Memory(IdleTest):
         self.assert_small("--queues", "4", queues=4)
 
     def test_a_deep_queue(self):
-        self.assert_small("--queue-size", "1024")
+        self.assert_small("--queue-size", "16384", entries=16384)
 
     def test_a_large_region(self):
         self.assert_small("--region", "1G")

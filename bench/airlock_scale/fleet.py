@@ -72,12 +72,15 @@ class Driver:
 
     DEPTH = 32
 
-    def __init__(self, device, queues):
+    def __init__(self, device, queues=1, queue_size=256):
         self._device = device
         self.process = subprocess.Popen(
             [str(harness.AIRLOCK), "blk", "bench", "--device", f"vfio-user:{device.socket}",
-             "--numjobs", str(queues), "--iodepth", str(self.DEPTH), "--runtime", "60m"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             "--numjobs", str(queues), "--queue-size", str(queue_size), "--iodepth",
+             str(self.DEPTH), "--runtime", "60m"],
+            # Of its own session: the end of another's would have the kernel continue it.
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True)
 
     def come_to_rest(self):
         while harness.cpu_ns(self._device.pid) < self._device.cpu_ns + WORK_NS:

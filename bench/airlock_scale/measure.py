@@ -16,6 +16,7 @@ QUEUES = (1, 2, 4)
 QUEUE_SIZES = (64, 256, 1024, 4096, 16384)
 REGIONS = tuple(size * MIB for size in (16, 64, 256, 1024, 2048))
 FLEETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+MANY = 32
 OPTION = {"queues": "--queues", "queue size": "--queue-size", "region": "--region"}
 DEFAULT = {"queues": 1, "queue size": 256, "region": 64 * MIB}
 
@@ -63,7 +64,8 @@ def shape(what, value, quick):
             bare = memory.of_device(started[-1].pid)
         with fleet.ended([]) as running:
             running.append(fleet.Device(folder, "idle", *options))
-            running.append(fleet.Driver(running[0], value if what == "queues" else 1))
+            used = DEFAULT | {what: value}
+            running.append(fleet.Driver(running[0], used["queues"], used["queue size"]))
             running[1].come_to_rest()
             switches = switches_at_rest(running[:1], window(quick))
             used = memory.of_device(running[0].pid)
@@ -81,7 +83,7 @@ def fleet_of(count, seconds):
         come_to_rest(devices)
         without = memory.available()
         for device in devices:
-            drivers.append(fleet.Driver(device, 1))
+            drivers.append(fleet.Driver(device))
             drivers[-1].come_to_rest()
         switches = switches_at_rest(devices, seconds)
         used = [memory.of_device(device.pid) for device in devices]
@@ -90,7 +92,8 @@ def fleet_of(count, seconds):
             "private": statistics.median(one.private for one in used),
             "fair": statistics.median(one.fair for one in used),
             "region": statistics.median(one.region for one in used),
-            "machine_before_driver": (before - without) // count}
+            # What else runs on the machine is less than many devices.
+            "machine": (before - without) // count if count >= MANY else None}
 
 
 def start_times(devices):

@@ -66,7 +66,7 @@ def _shapes(results, what):
 
 def _fleets(results):
     rows = [[str(one["devices"]), _mib(one["private"]), _mib(one["fair"]), _mib(one["region"]),
-             _mib(one["machine_before_driver"]), _times(one, "listening"),
+             _mib(one["machine"]) if one["machine"] is not None else "", _times(one, "listening"),
              _times(one, "register"), _running(one), str(one["switches"])]
             for one in results["many"]]
     return _table(["devices", "memory of each", "with its part of what is shared",

@@ -27,16 +27,19 @@ std::int64_t make_calls(FileJob& job, int flags) {
 
 }  // namespace
 
-FileChannel::FileChannel(FileTarget& target, std::uint32_t depth) : target_(&target), jobs_(depth) {
+FileChannel::FileChannel(FileTarget& target, std::uint32_t depth)
+    : target_(&target), depth_(depth) {
+  jobs_.reserve(depth);
   free_.reserve(depth);
   finished_.reserve(depth);
-  for (JobIndex index = depth; index > 0; --index) {
-    free_.push_back(index - 1);
-  }
 }
 
 Result<void> FileChannel::submit(const BlockRequest& request) {
   if (cancelled_) return fail(system_error(ECANCELED));
+  if (free_.empty() && jobs_.size() < depth_) {
+    free_.push_back(static_cast<JobIndex>(jobs_.size()));
+    jobs_.emplace_back();
+  }
   if (free_.empty()) return fail(Errc::kQueueFull);
   const JobIndex index = free_.back();
   free_.pop_back();

@@ -40,7 +40,7 @@ class FileChannel : public BlockChannel {
   [[nodiscard]] JobIndex index_of(const FileJob* job) const {
     return static_cast<JobIndex>(job - jobs_.data());
   }
-  [[nodiscard]] std::uint32_t depth() const { return static_cast<std::uint32_t>(jobs_.size()); }
+  [[nodiscard]] std::uint32_t depth() const { return depth_; }
   [[nodiscard]] FileTarget& target() { return *target_; }
 
  private:
@@ -54,7 +54,8 @@ class FileChannel : public BlockChannel {
   void try_at_once(FileJob& job);
 
   FileTarget* target_;
-  std::vector<FileJob> jobs_;
+  std::uint32_t depth_;
+  std::vector<FileJob> jobs_;  // those that were needed so far; none ever moves
   std::vector<JobIndex> free_;
   std::vector<JobIndex> finished_;
   Patience read_patience_;

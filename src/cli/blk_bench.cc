@@ -291,6 +291,7 @@ Outcome blk_bench(const BlkBenchOptions& options) {
   if (!pattern) return std::unexpected(pattern.error());
   driver::Blk::Options wanted;
   wanted.queues = options.numjobs;
+  wanted.queue_size = options.queue_size;
   wanted.spin = options.poll_max;
   wanted.spin_cpu_percent = options.poll_cpu_percent;
   wanted.device.ring_features = options.ring_features;

@@ -47,6 +47,7 @@ struct BlkBenchOptions {
   std::uint64_t bs = 4096;
   std::uint32_t iodepth = 1;
   std::uint16_t numjobs = 1;
+  std::uint32_t queue_size = 256;    // entries of a queue, at most
   std::uint32_t rwmixread = 50;      // per cent
   std::chrono::microseconds ramp{};  // before it, and not measured
   std::chrono::microseconds runtime{5'000'000};

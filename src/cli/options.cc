@@ -239,6 +239,9 @@ void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
   app.add_option("--numjobs", options.numjobs, "threads, a queue each (1)")
       ->check(CLI::Range(1, 64))
       ->type_name("N");
+  app.add_option("--queue-size", options.queue_size, "entries of a queue that are used (256)")
+      ->check(CLI::Range(kQueueSizeMin, kQueueSizeMax))
+      ->type_name("N");
   app.add_option("--rwmixread", options.rwmixread, "reads in rw and randrw, per cent (50)")
       ->check(CLI::Range(0, 100))
       ->type_name("N");

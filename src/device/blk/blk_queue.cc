@@ -81,6 +81,8 @@ class BlkQueue final : public QueueTask {
   using RecordIndex = std::uint32_t;
 
   Result<bool> take_new();
+  /// Whether there is room for one more request, and then in free_.
+  bool find_room();
   /// Checks a chain just taken and what it asks for. Errors: kChainTooBig, kTooSmall.
   Result<void> check(Record& record) const;
   /// Fetches what finished; true if there was any.
@@ -107,7 +109,8 @@ class BlkQueue final : public QueueTask {
   std::uint16_t queue_;
   std::function<void()> interrupt_;
   BlkQueueOptions options_;
-  std::vector<Record> records_;
+  std::size_t size_;
+  std::vector<Record> records_;  // those that were needed so far; none ever moves
   std::vector<RecordIndex> free_;
   std::array<backend::BlockCompletion, kReapMost> finished_{};  // of one reap()
   std::vector<RecordIndex> waiting_;  // for room in the channel, oldest first
@@ -124,6 +127,7 @@ BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uin
       queue_(context.setup.index),
       interrupt_(context.interrupt),
       options_(std::move(options)),
+      size_(size),
       // Buffers that don't overlap can't be more than the memory they lie in.
       chain_bytes_most_(context.negotiated.reach == window::Reach::kRegion
                             ? context.window->region().size()
@@ -132,10 +136,6 @@ BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uin
   records_.reserve(size);
   free_.reserve(size);
   waiting_.reserve(size);
-  for (RecordIndex index = size; index > 0; --index) {
-    records_.emplace_back(std::min<std::size_t>(size, kBuffersAtFirst));
-    free_.push_back(index - 1);
-  }
 }
 
 Result<bool> BlkQueue::poll() {
@@ -161,7 +161,7 @@ Result<bool> BlkQueue::take_new() {
   std::size_t taken = 0;
   std::uint64_t bytes = 0;
   Result<void> outcome;
-  while (!free_.empty() && taken < batch.size() && bytes < kBatchBytes &&
+  while (find_room() && taken < batch.size() && bytes < kBatchBytes &&
          bytes_in_flight_ < kInFlightBytes) {
     Record& record = records_[free_.back()];
     const auto head = ring_.pop(record.chain);
@@ -192,6 +192,15 @@ Result<bool> BlkQueue::take_new() {
   }
   TRY(outcome);
   return taken > 0;
+}
+
+// A deep queue seldom has many requests at a time: it costs memory for those that it had.
+bool BlkQueue::find_room() {
+  if (free_.empty() && records_.size() < size_) {
+    free_.push_back(static_cast<RecordIndex>(records_.size()));
+    records_.emplace_back(std::min(size_, kBuffersAtFirst));
+  }
+  return !free_.empty();
 }
 
 Result<void> BlkQueue::check(Record& record) const {
