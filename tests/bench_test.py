@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`./dev bench peers`: its mathematics on numbers that are known, and its smallest run. Nothing
-here says how fast anything has to be."""
+"""`./dev bench peers` and `vm`: their mathematics on numbers that are known, and the smallest run
+of the first. Nothing here says how fast anything has to be."""
 
 import json
 import os
@@ -15,6 +15,7 @@ import harness
 
 sys.path.append(str(harness.REPO / "bench"))
 from airlock_bench import machine, plan, report, results, runs, spread, targets  # noqa: E402
+from airlock_vm import measure as vm_measure, report as vm_report  # noqa: E402
 
 METHOD = runs.Method(rounds=3, runtime=1, ramp=0, server_cpu=1, client_cpu=0)
 ABOUT = {"date": "2000-01-01", "command": "./dev bench peers", "disk_bytes": 1 << 30,
@@ -35,6 +36,38 @@ def results_of(cells):
             for (setup, point), values in cells.items()}
     data = results.to_json(made, METHOD, ABOUT, [], 0)
     return results.Results(json.loads(results.dump(data)))
+
+
+class InAGuest(unittest.TestCase):
+    """Of what a guest and the host's marks say, to a table."""
+
+    POINT = "randread:4k:32"
+
+    def console(self, disk, iops, error=0):
+        fields = ["3", "fio", "run", "0", str(error), "0", "0", str(iops), "2000"] + ["0"] * 120
+        return f"@@RUN {disk} {self.POINT} 1 {';'.join(fields)}@@\n"
+
+    def marks(self, disk, qemu, device):
+        return "".join(json.dumps({"mark": [side, disk, self.POINT, "1"], "qemu": at * qemu,
+                                   "devices": {"7": at * device}}) + "\n"
+                       for at, side in enumerate(("begin", "end")))
+
+    def test_a_table(self):
+        disks = ((vm_measure.SWIOTLB, 1000), (vm_measure.OURS, 1500))
+        runs_made = vm_measure.runs_of(
+            "".join(self.console(disk, iops) for disk, iops in disks),
+            "".join(self.marks(disk, qemu=1.5, device=0.5) for disk, _ in disks))
+        self.assertEqual([run.cpu_us for run in runs_made], [1000, 2e6 / 3000])
+        data = vm_measure.summary(runs_made)
+        self.assertEqual(vm_report.ratios(data, vm_measure.OURS, vm_measure.SWIOTLB),
+                         {self.POINT: 1.5})
+        text = vm_report.text(data | ABOUT | {"kernel": "6.12", "accelerator": "TCG", "rounds": 1,
+                                              "seconds": 2, "size_mib": 64})
+        self.assertIn("| 4k random read, depth 32 | 1.5 | 1 | met |", text)
+
+    def test_an_error_of_fio_is_one(self):
+        with self.assertRaisesRegex(RuntimeError, "error 5"):
+            vm_measure.runs_of(self.console(vm_measure.OURS, 1, error=5), "")
 
 
 class Maths(unittest.TestCase):
