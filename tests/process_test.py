@@ -351,6 +351,35 @@ class Disks(ProcessTest):
                                               f"vfio-user:{device.socket}").stdout)
             self.assertTrue(info["read_only"])
 
+    def bench(self, device, *arguments):
+        done = harness.airlock("blk", "bench", "--device", f"vfio-user:{device.socket}", "--json",
+                               "--runtime", "200ms", *arguments)
+        return json.loads(done.stdout)
+
+    def test_what_a_request_cost_is_counted_on_both_sides(self):
+        with self.device("--poll-max", "0us", backend="memory:8M") as device:
+            bounced = self.bench(device, "--bs", "8k", "--poll-max", "0us")
+            in_place = self.bench(device, "--bs", "8k", "--poll-max", "0us", "--in-place")
+            self.assertEqual(device.stop(), 0)
+        self.assertEqual((bounced["copies_per_request"], bounced["bytes_copied_per_request"]),
+                         (1, 8192))
+        self.assertEqual((in_place["copies_per_request"], in_place["bytes_copied_per_request"]),
+                         (0, 0))
+        # Neither side looks again before it sleeps: each has to wake the other.
+        for side in (bounced, in_place):
+            for what in ("notifications", "interrupts", "sleeps"):
+                self.assertGreater(side[f"{what}_per_request"], 0, what)
+            self.assertLessEqual(side["notifications_per_request"], 1)
+            self.assertLessEqual(side["interrupts_per_request"], 1)
+        stats = device.stats()
+        requests = stats["requests"]["read"]
+        self.assertEqual((stats["copies"], stats["copied_bytes"]), (requests, requests * 8192))
+        self.assertEqual(stats["notifications"],
+                         bounced["notifications"] + in_place["notifications"])
+        self.assertGreater(stats["wake_ups"], 0)
+        self.assertGreaterEqual(stats["empty_polls"], stats["wake_ups"])
+        self.assertGreater(stats["interrupts"], 0)
+
     def test_both_address_modes_and_several_queues(self):
         for mode, name in (("bus", "SWIOTLB"), ("offset", "DMB")):
             with self.subTest(mode=mode), self.device("--address", mode, "--queues", "4") as device:
