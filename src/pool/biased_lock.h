@@ -16,7 +16,7 @@ namespace airlock::pool {
 ///
 /// It stays one where the kernel has no membarrier or a filter forbids it, and for who comes after
 /// kLeaders others have led. Not recursive. For short sections: who takes the lead away spins while
-/// the leader is inside.
+/// the leader is inside. models/spin/biased_lock.pml shows that one at a time is.
 class BiasedLock {
  public:
   static constexpr std::uint32_t kStreak = 4096;
