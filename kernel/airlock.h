@@ -20,6 +20,7 @@
 #include <linux/virtio_pci_modern.h>
 #include <linux/workqueue.h>
 
+#include "airlock_bound.h"
 #include "airlock_caps.h"
 #include "airlock_compat.h"
 #include "airlock_pool.h"
@@ -74,6 +75,8 @@ struct airlock_device {
 	u8 mute_status;
 	u8 config_kept[AIRLOCK_CONFIG_KEPT]; /* as the driver was told when it was bound */
 	unsigned int vqs_bound; /* queues that it asked for then */
+	u32 seg_max; /* that a disk's driver was told over packed rings; 0 before */
+	u32 ring_limit; /* entries of a queue, at most */
 
 	struct delayed_work watch;
 	spinlock_t watch_lock; /* guards watching against a work item that queues itself */
@@ -154,14 +157,23 @@ int airlock_finalize_features(struct virtio_device *vdev);
 /* Pool bytes for the driver's largest request. Once the features are agreed upon; may sleep. */
 size_t airlock_payload_min(struct virtio_device *vdev);
 
-/* airlock_blk.c: for disks; what was read of the configuration is mended in place */
+/*
+ * airlock_blk.c: for disks; what was read of the configuration is mended in place. What one over
+ * packed rings has in flight is bounded (airlock_bound.h): that takes so many bytes of pool at the
+ * least, and allows that many entries of a ring.
+ */
 size_t airlock_blk_request_bytes(struct virtio_device *vdev);
+bool airlock_blk_is_bounded(const struct virtio_device *vdev);
+u64 airlock_blk_bounded_bytes(struct virtio_device *vdev, unsigned int vq_count);
+u32 airlock_blk_bounded_entries(struct virtio_device *vdev, unsigned int vq_count);
 void airlock_blk_check_config(struct virtio_device *vdev, unsigned int offset, u8 *bytes,
 			      unsigned int length);
 
 /* airlock_region.c: where the region is and what the device calls its first byte, for adev->mode */
 int airlock_region_locate(struct airlock_device *adev, struct airlock_location *location,
 			  dma_addr_t *handle_base);
+/* Bytes of it that are used; 0 if it cannot be. */
+u64 airlock_region_bytes(struct airlock_device *adev);
 int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned int vq_count);
 void airlock_region_close(struct airlock_device *adev);
 

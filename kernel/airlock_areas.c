@@ -94,6 +94,15 @@ static void unlock_extent(struct airlock_slots *slots, struct airlock_area *area
 		unlock_all(slots, flags);
 }
 
+/* For the owner of the area. */
+static long take_owned(struct airlock_slots *slots, struct airlock_area *area,
+		       const struct airlock_extent_request *request)
+{
+	if (request->kind == AIRLOCK_EXTENT_COHERENT)
+		return airlock_slots_take_highest(slots, area, request, AIRLOCK_PAGE_SLOTS);
+	return airlock_slots_take_lowest(slots, area, request);
+}
+
 static long take_in(struct airlock_slots *slots, struct airlock_area *area,
 		    const struct airlock_extent_request *request, bool *scrubbed)
 {
@@ -101,25 +110,33 @@ static long take_in(struct airlock_slots *slots, struct airlock_area *area,
 	long head;
 
 	spin_lock_irqsave(&area->lock, flags);
-	if (request->kind == AIRLOCK_EXTENT_COHERENT)
-		head = airlock_slots_take_highest(slots, area, request, AIRLOCK_PAGE_SLOTS);
-	else
-		head = airlock_slots_take_lowest(slots, area, request);
+	head = take_owned(slots, area, request);
 	if (head >= 0)
 		*scrubbed = airlock_slots_mark_scrubbed(slots, head, request->slot_count);
 	spin_unlock_irqrestore(&area->lock, flags);
 	return head;
 }
 
-static long take_across(struct airlock_slots *slots, const struct airlock_extent_request *request,
-			bool *scrubbed)
+/*
+ * With all locks: what is free at one time is found, also if another CPU has freed it in an area
+ * that was looked at before, and taken what was free in one that was looked at after it. A single
+ * slot lies in one area.
+ */
+static long take_anywhere(struct airlock_slots *slots,
+			  const struct airlock_extent_request *request, bool *scrubbed)
 {
 	bool coherent = request->kind == AIRLOCK_EXTENT_COHERENT;
+	unsigned int mask = slots->area_count - 1;
 	unsigned long flags;
-	long head;
+	unsigned int i;
+	long head = -1;
 
 	lock_all(slots, &flags);
-	head = airlock_slots_take_across(slots, request, coherent ? AIRLOCK_PAGE_SLOTS : 1);
+	for (i = 0; i <= mask && head < 0; i++)
+		head = take_owned(slots, &slots->areas[coherent ? mask - i : i], request);
+	if (head < 0 && request->slot_count > 1)
+		head = airlock_slots_take_across(slots, request,
+						 coherent ? AIRLOCK_PAGE_SLOTS : 1);
 	if (head >= 0)
 		*scrubbed = airlock_slots_mark_scrubbed(slots, head, request->slot_count);
 	unlock_all(slots, flags);
@@ -141,10 +158,7 @@ long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent
 		if (head >= 0)
 			return head;
 	}
-	/* A single slot lies in one area. */
-	if (!mask || request->slot_count <= 1)
-		return -1;
-	return take_across(slots, request, scrubbed);
+	return mask ? take_anywhere(slots, request, scrubbed) : -1;
 }
 
 bool airlock_areas_find(struct airlock_slots *slots, unsigned long slot,

@@ -36,7 +36,8 @@ void airlock_areas_close(struct airlock_slots *slots);
 
 /*
  * Takes slots for an extent: streaming memory from this CPU's own area, from the others in order if
- * that has no room, and at last across areas; coherent memory from the top down, in whole pages.
+ * that has no room, and at last wherever there is room, in all areas at once and across them;
+ * coherent memory from the top down, in whole pages. Fails only if at one time there was no room.
  * Returns the first slot or -1. *scrubbed is true if all of them hold zeros since their last owner.
  */
 long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request,

@@ -44,7 +44,7 @@
  *
  * A mapping is one contiguous run, and callers often have interrupts off while it is copied. An
  * eighth of the pool leaves room for others beside it (REQUIREMENTS DMB-N1); 4 MiB bounds the time.
- * Less than a page is no limit that the block layer takes.
+ * Less than a page is no limit that the block layer takes; by pages, a page is all that is taken.
  */
 #define MAX_MAPPING_SHARE 8
 #define MAX_MAPPING_BYTES ((size_t)SZ_4M)
@@ -179,7 +179,7 @@ dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_
 		.kind = AIRLOCK_EXTENT_MAPPED,
 		.source = source,
 		.length = length,
-		.slot_count = slots_for(length),
+		.slot_count = pool->by_pages ? AIRLOCK_PAGE_SLOTS : slots_for(length),
 		.direction = direction,
 	};
 	long head;
@@ -336,9 +336,15 @@ int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_b
 	airlock_slots_take_lowest(&pool->slots, &pool->slots.areas[0], &reserved);
 	pool->handle_base = handle_base;
 	pool->size = size;
-	pool->max_mapping = max_mapping;
+	airlock_pool_by_pages(pool, false);
 	pool->base = base;
 	return 0;
+}
+
+void airlock_pool_by_pages(struct airlock_pool *pool, bool by_pages)
+{
+	pool->by_pages = by_pages;
+	pool->max_mapping = by_pages ? PAGE_SIZE : max_mapping_of(pool->size);
 }
 
 void airlock_pool_close(struct airlock_pool *pool)

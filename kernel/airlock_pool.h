@@ -19,6 +19,7 @@ struct airlock_pool {
 	dma_addr_t handle_base; /* the region's first byte as the device sees it */
 	size_t size; /* bytes, whole pages */
 	size_t max_mapping; /* bytes */
+	bool by_pages; /* each mapping takes a page */
 	struct device *dev;
 	bool spoilt; /* what the device was to fill comes back as ones */
 	struct airlock_slots slots; /* with all locks and counters; airlock_areas.h */
@@ -34,6 +35,13 @@ void airlock_pool_init(struct airlock_pool *pool, struct device *dev);
  */
 int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size,
 		      size_t request_bytes);
+
+/*
+ * From now on a mapping is a page at most and takes one, however short it is: so the free space is
+ * pages, and never in pieces that are too short (airlock_bound.h). Or it is as long as it needs to
+ * be, which is how a pool is opened. Nothing may be mapped.
+ */
+void airlock_pool_by_pages(struct airlock_pool *pool, bool by_pages);
 
 /* Complains about extents that are still taken. The pool must be idle. Harmless on a closed one. */
 void airlock_pool_close(struct airlock_pool *pool);

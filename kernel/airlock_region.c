@@ -74,6 +74,16 @@ int airlock_region_locate(struct airlock_device *adev, struct airlock_location *
 	return 0;
 }
 
+u64 airlock_region_bytes(struct airlock_device *adev)
+{
+	struct airlock_location location;
+	dma_addr_t handle_base;
+
+	if (airlock_region_locate(adev, &location, &handle_base))
+		return 0;
+	return min_t(u64, location.length, REGION_USED_MAX);
+}
+
 /*
  * A request that cannot fit even an empty pool is retried for ever, so a region that small is
  * refused before any request exists. The size named is what a BAR can have: a power of two.
@@ -130,7 +140,9 @@ static int map_region(struct airlock_device *adev, const struct airlock_location
 
 int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned int vq_count)
 {
-	u64 need = PAGE_SIZE + (u64)ring_bytes + airlock_payload_min(&adev->vdev);
+	bool bounded = airlock_blk_is_bounded(&adev->vdev);
+	u64 need = bounded ? airlock_blk_bounded_bytes(&adev->vdev, vq_count) :
+			     PAGE_SIZE + (u64)ring_bytes + airlock_payload_min(&adev->vdev);
 	struct airlock_location location;
 	dma_addr_t handle_base;
 	int err = airlock_region_locate(adev, &location, &handle_base);
@@ -146,8 +158,10 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 		if (location.bar == adev->location.bar &&
 		    location.offset == adev->location.offset &&
 		    location.length == adev->location.length &&
-		    handle_base == adev->pool.handle_base)
+		    handle_base == adev->pool.handle_base) {
+			airlock_pool_by_pages(&adev->pool, bounded);
 			return 0;
+		}
 		pci_err(adev->pdev, "airlock: the region moved between two negotiations\n");
 		return -EIO;
 	}
@@ -160,6 +174,7 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 		airlock_region_close(adev);
 		return err;
 	}
+	airlock_pool_by_pages(&adev->pool, bounded);
 	airlock_debugfs_add(adev);
 	pci_info(adev->pdev, "airlock: %llu KiB region in BAR %u, %s, largest mapping %zu KiB (%s)\n",
 		 location.length >> 10, location.bar,

@@ -191,6 +191,7 @@ static u64 get_features(struct virtio_device *vdev)
 		reset(vdev);
 	}
 	memset(adev->config_kept, 0, sizeof(adev->config_kept));
+	adev->seg_max = 0;
 	return airlock_get_features(vdev);
 }
 

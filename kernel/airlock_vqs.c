@@ -280,6 +280,7 @@ static int setup_vq(struct airlock_device *adev, struct airlock_vq *slot, u16 in
 		pci_err(adev->pdev, "airlock: queue %u cannot be used: %d\n", index, size);
 		return size;
 	}
+	size = min_t(u32, size, adev->ring_limit);
 	slot->vector = vector;
 	vq = create_vq(adev, slot, index, info, size);
 	if (!vq)
@@ -407,7 +408,14 @@ static int open_region(struct airlock_device *adev, unsigned int nvqs,
 	if (adev->dead)
 		return -EIO;
 	err = ring_bytes(adev, nvqs, info, &bytes);
-	return err ? err : airlock_region_open(adev, bytes, nvqs);
+	if (!err)
+		err = airlock_region_open(adev, bytes, nvqs);
+	if (err)
+		return err;
+	adev->ring_limit = U32_MAX;
+	if (airlock_blk_is_bounded(&adev->vdev))
+		adev->ring_limit = airlock_blk_bounded_entries(&adev->vdev, nvqs);
+	return 0;
 }
 
 int airlock_find_vqs(struct virtio_device *vdev, unsigned int nvqs, struct virtqueue *vqs[],

@@ -26,11 +26,6 @@ FILE_BYTES_MOST = 64 << 10
 BIG_FILE_BYTES = 4 << 20
 TIMEOUT_SECONDS = 600
 
-# Regions that the module refuses on a kernel, and the size that it asks for instead: over a packed
-# ring a request that finds no room does not wait.
-REFUSED = {("7.2", "packed", "4M"): "8 MiB"}
-# What the kernel logs as an error because of such a refusal, and only then.
-REFUSAL_LOG = "airlock: a region of|virtio_blk: probe of|virtio_blk virtio[0-9]+: probe"
 # qboot sets no MTRRs: our module says what that costs where the processor heeds it.
 QBOOT_LOG = "airlock: region at .* not write-back: the MTRRs"
 # Debian has no kernel with KASAN or kmemleak; this is what its kernels can watch memory with. What
@@ -87,21 +82,14 @@ def make_tree(directory, dice):
     (directory / "tree.sums").write_text("".join(sums))
 
 
-def refused_size(cell):
-    """The size that the module asks for where it refuses the cell's region, or ""."""
-    return REFUSED.get((cell.kernel, cell.ring, cell.region), "")
-
-
 def settings(cell, directory, server, data):
     """The variables of lab/cell.sh."""
-    refused = refused_size(cell)
     values = {
         "CPUS": cell.cpus,
         "PACKED": "1" if cell.ring == "packed" else "0",
         "MODE": MODES[cell.address],
         "REGION_KIB": int(cell.region.removesuffix("M")) << 10,
-        "REFUSED": refused,
-        "EXPECTED": f"{QBOOT_LOG}|{REFUSAL_LOG}" if refused else QBOOT_LOG,
+        "EXPECTED": QBOOT_LOG,
         "PORT": server.port,
         "DOWN_SUM": hashlib.sha256(data).hexdigest(),
         "UP_SUM": harness.sha256(directory / "tree.tar"),
@@ -149,8 +137,6 @@ def check_device(cell, stats, directory):
               if stats["dma"][key]}
     if wrong:
         raise CellFailure(f"the device counted {wrong}")
-    if refused_size(cell):
-        return
     if stats["bytes_written"] < DISK_BYTES // 16:
         raise CellFailure(f"only {stats['bytes_written']} bytes were written")
     check_view(cell, stats["view"])

@@ -5,5 +5,8 @@
 
 #include_next <linux/limits.h>
 #include <limits.h>
+#include <stdint.h>
+
+#define U32_MAX UINT32_MAX
 
 #endif

@@ -14,6 +14,9 @@ typedef struct {
 	const void *owner; /* an address that only one thread has; NULL: free */
 } spinlock_t;
 
+/* What happens on this thread just before it takes a lock; or NULL. */
+extern _Thread_local void (*shim_before_lock)(spinlock_t *lock);
+
 static inline const void *shim_self(void)
 {
 	return &shim_cpu;
@@ -28,6 +31,8 @@ static inline void spin_lock(spinlock_t *lock)
 {
 	const void *nobody = NULL;
 
+	if (shim_before_lock)
+		shim_before_lock(lock);
 	while (!__atomic_compare_exchange_n(&lock->owner, &nobody, shim_self(), false,
 					    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
 		if (nobody == shim_self())

@@ -8,9 +8,9 @@
 
 #include <linux/compiler.h>
 #include <linux/kernel.h>
+#include <linux/limits.h>
 
 #define __force
-#define U32_MAX UINT32_MAX
 
 
 typedef u16 __virtio16, __le16;
