@@ -114,8 +114,8 @@ static bool can_reset_queues(struct airlock_device *adev)
 
 /*
  * A split ring has a shadow, where every number from the device is checked and a full pool makes
- * requests wait. Over a packed one virtio_ring checks less, and a full pool ends requests with EIO:
- * packed rings are for who asks for them.
+ * requests wait. Over a packed one virtio_ring checks less, and a full pool ends requests with EIO,
+ * though a disk's is never full (airlock_bound.h): packed rings are for who asks for them.
  */
 static bool packed;
 module_param(packed, bool, 0444);

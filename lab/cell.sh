@@ -117,7 +117,7 @@ check_unload() {
   test ! -e /dev/vda || fail 'the disk is still there'
 }
 
-# Neither an error of anybody's, nor a warning with a trace, nor a warning of ours but those expected.
+# Neither an error of anybody's, nor a warning with a trace, nor one of ours but those expected.
 check_log() {
   step log
   dmesg -r >/tmp/log

@@ -65,7 +65,7 @@ class Pool(VmTest):
     # HD-30: a pool that one request might not fit into is refused with the size that is needed;
     # the smallest that is taken gets along, with segments no larger than an eighth of it.
     def test_a_pool_is_refused_before_it_can_hang(self):
-        with self.device("--region", "1M") as device:
+        with self.device("--region", "1M", "--features", "packed=off") as device:
             console = self.boot(device, """
 dmesg | grep 'region of 1024 KiB is too small'
 test ! -e /dev/vda

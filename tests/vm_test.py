@@ -215,7 +215,7 @@ class Module(VmTest):
     # DT-10: the fill of the pool under swiotlb's names, in slots of 2 KiB; 0 starts anew, and 1 is
     # refused. DMB-N1: a mapping takes no more than an eighth of the pool.
     def test_pool_tells_how_full_it_is(self):
-        with self.device("--region", "16M") as device:
+        with self.device("--region", "16M", "--features", "packed=off") as device:
             console = self.boot(device, f"""
 wait-for /dev/vda
 dmesg | grep 'largest mapping 2048 KiB'
