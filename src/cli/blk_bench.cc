@@ -270,7 +270,8 @@ Result<double> run_jobs(const Jobs& jobs, std::chrono::microseconds time) {
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   for (const auto& job : jobs) {
-    if (job->result().error) return fail(*job->result().error);
+    const std::optional<Error>& error = job->result().error;
+    if (error) return fail(*error);
   }
   return seconds;
 }
