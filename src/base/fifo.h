@@ -22,10 +22,12 @@ class Fifo {
     CHECK(!empty());
     return items_[head_];
   }
-  void push_back(T item) {
+  void push_back(T item) { emplace_back() = std::move(item); }
+  /// A new last one, to be filled in.
+  T& emplace_back() {
     // Before it would grow: what was taken makes room, if that is half of it at least.
     if (items_.size() == items_.capacity() && head_ >= size() && head_ > 0) close_gap();
-    items_.push_back(std::move(item));
+    return items_.emplace_back();
   }
   void pop_front() {
     CHECK(!empty());

@@ -24,8 +24,6 @@ constexpr std::uint32_t kTableLine = 4;
 constexpr std::uint32_t kTableMost = 8;
 // So many new requests are shown to the device even while there are completions to hand out.
 constexpr std::uint32_t kAnnounceBatch = 8;
-// Taken from the ring before the first is looked at, so that their memory comes meanwhile.
-constexpr std::size_t kReapBatch = 16;
 
 bool has_bytes(BlkOp op) {
   return op == BlkOp::kRead || op == BlkOp::kWrite;
@@ -59,10 +57,27 @@ std::uint64_t length_of(const BlkRequest& request) {
   return has_range(request.op) ? request.length : 1;
 }
 
-struct Returned {
-  std::uint32_t part = 0;
-  std::uint32_t written_bytes = 0;
-};
+// One by one, each as it was written: a wider load of what the caller has just written would wait
+// until all earlier stores, those to the ring among them, have left this processor.
+void copy_members(const BlkRequest& from, BlkRequest& to) {
+  to.op = from.op;
+  to.unmap = from.unmap;
+  to.offset = from.offset;
+  to.target = {from.target.data(), from.target.size()};
+  to.source = {from.source.data(), from.source.size()};
+  to.length = from.length;
+  to.cookie = from.cookie;
+}
+
+void add_buffer(std::vector<ring::Buffer>& buffers, std::uint64_t offset, std::uint32_t length) {
+  ring::Buffer& buffer = buffers.emplace_back();
+  buffer.offset = window::RegionOffset{offset};
+  buffer.length = length;
+}
+
+std::uint32_t part_of(const ring::Completion& completion) {
+  return static_cast<std::uint32_t>(completion.cookie);
+}
 
 }  // namespace
 
@@ -75,17 +90,17 @@ Result<std::uint64_t> BlkQueue::submit(const BlkRequest& request) {
   if (broken_ || !queue_) return fail({.code = Errc::kQueueBroken});
   TRY(validate(request));
   if (free_pending_.empty()) return fail({.code = Errc::kQueueFull});
-  auto pinned = TRY(pin_whole(request));
   const std::uint32_t index = free_pending_.back();
+  Pending& pending = pending_[index];
+  copy_members(request, pending.request);
+  TRY(pin_whole(pending));
   free_pending_.pop_back();
   const std::uint64_t id = next_id_++;
-  pending_[index] = {.request = request,
-                     .id = id,
-                     .left = length_of(request),
-                     .next = request.offset,
-                     .used = true,
-                     .pinned = pinned,
-                     .error = std::nullopt};
+  pending.id = id;
+  pending.left = length_of(request);
+  pending.next = request.offset;
+  pending.used = true;
+  pending.error.reset();
   inside_++;
   backlog_.push_back(index);
   // Behind others it has to wait: their order is kept.
@@ -170,9 +185,8 @@ void BlkQueue::stop(const Error& error) {
   for (std::uint32_t i = 0; i < pending_.size(); i++) {
     if (!pending_[i].used) continue;
     pending_[i].error = *broken_;
-    if (pending_[i].parts > 0 && pending_[i].pinned) {
-      abandoned_.push_back(*pending_[i].pinned);
-      pending_[i].pinned.reset();
+    if (pending_[i].parts > 0 && std::exchange(pending_[i].is_pinned, false)) {
+      abandoned_.push_back(pending_[i].pinned);
     }
     complete(i);
   }
@@ -229,11 +243,13 @@ Result<void> BlkQueue::validate_range(std::uint64_t offset, std::uint64_t length
 }
 
 // Memory of the region can only be a live in-place buffer; anything else is bounced.
-Result<std::optional<pool::Pinned>> BlkQueue::pin_whole(const BlkRequest& request) {
+Result<void> BlkQueue::pin_whole(Pending& pending) {
+  const BlkRequest& request = pending.request;
   const std::span<const std::byte> memory =
       request.op == BlkOp::kWrite ? request.source : request.target;
-  if (!has_bytes(request.op) || !device_.pool().contains(memory)) return std::nullopt;
-  return TRY(device_.pool().pin(memory));
+  pending.is_pinned = has_bytes(request.op) && device_.pool().contains(memory);
+  if (pending.is_pinned) pending.pinned = TRY(device_.pool().pin(memory));
+  return {};
 }
 
 // Starts what there is room for, in order.
@@ -307,10 +323,10 @@ Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint6
   const bool reads = part.op == BlkOp::kRead;
   const std::span<const std::byte> memory = reads ? request.target : request.source;
   pool::Pool& pool = device_.pool();
-  if (pending.pinned) {
+  if (pending.is_pinned) {
     part.data = Part::Data::kPinned;
     // tidy: cannot overflow because the part lies in the buffer that was pinned
-    part.offset = window::RegionOffset{std::to_underlying(pending.pinned->offset) + done};
+    part.offset = window::RegionOffset{std::to_underlying(pending.pinned.offset) + done};
     return true;
   }
   const std::uint32_t home = limits_.pool_home;
@@ -355,21 +371,18 @@ void BlkQueue::write_frame(std::uint32_t part_index, const Pending& pending) {
 Result<void> BlkQueue::put_in_ring(std::uint32_t part_index) {
   const Part& part = parts_[part_index];
   const std::uint64_t at = std::to_underlying(frames_.offset()) + frame(part_index);
-  const auto buffer = [](std::uint64_t offset, std::size_t length) {
-    return ring::Buffer{.offset = window::RegionOffset{offset},
-                        .length = static_cast<std::uint32_t>(length)};
-  };
-  readable_.assign({buffer(at, sizeof(spec::VirtioBlkReqHeader))});
+  readable_.clear();
   writable_.clear();
+  add_buffer(readable_, at, sizeof(spec::VirtioBlkReqHeader));
   if (part.op == BlkOp::kWrite) append_data(readable_, part);
   if (part.op == BlkOp::kRead) append_data(writable_, part);
   if (has_range(part.op)) {
-    readable_.push_back(buffer(at + kPayloadAt, sizeof(spec::VirtioBlkDiscardWriteZeroes)));
+    add_buffer(readable_, at + kPayloadAt, sizeof(spec::VirtioBlkDiscardWriteZeroes));
   }
   if (part.op == BlkOp::kGetId) {
-    writable_.push_back(buffer(at + kPayloadAt, spec::VIRTIO_BLK_ID_BYTES));
+    add_buffer(writable_, at + kPayloadAt, spec::VIRTIO_BLK_ID_BYTES);
   }
-  writable_.push_back(buffer(at + kStatusAt, 1));
+  add_buffer(writable_, at + kStatusAt, 1);
   TRY(queue_->ring().submit(readable_, writable_, part_index));
   return {};
 }
@@ -379,7 +392,7 @@ void BlkQueue::append_data(std::vector<ring::Buffer>& buffers, const Part& part)
   for (std::uint64_t left = part.bytes; left > 0;) {
     const auto length =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(left, limits_.info.segment_bytes_max));
-    buffers.push_back({.offset = window::RegionOffset{offset}, .length = length});
+    add_buffer(buffers, offset, length);
     offset += length;
     left -= length;
   }
@@ -392,22 +405,20 @@ bool BlkQueue::reap() {
     stop(*error);
     return false;
   }
-  std::array<Returned, kReapBatch> batch;
   bool any = false;
   std::optional<Error> lie;
   for (std::size_t count = 1; count > 0 && !lie; any |= count > 0) {
     count = 0;
-    while (count < batch.size()) {
-      const auto polled = queue_->ring().poll();
+    while (count < returned_.size()) {
+      const auto polled = queue_->ring().poll(returned_[count]);
       if (!polled) lie = polled.error();
       if (!polled || !*polled) break;
-      const auto part = static_cast<std::uint32_t>((*polled)->cookie);
       // The device wrote there, and we will again: one transfer of the cache line instead of two.
-      frames_.bytes().prefetch_for_write(frame(part));
-      batch[count++] = {.part = part, .written_bytes = (*polled)->written_bytes};
+      frames_.bytes().prefetch_for_write(frame(part_of(returned_[count])));
+      ++count;
     }
-    for (const Returned& returned : std::span(batch).first(count)) {
-      finish_part(returned.part, returned.written_bytes);
+    for (const ring::Completion& completion : std::span(returned_).first(count)) {
+      finish_part(part_of(completion), completion.written_bytes);
     }
   }
   if (any) notified_ = false;
@@ -481,10 +492,13 @@ void BlkQueue::end_part(Pending& pending, std::uint32_t index) {
 
 void BlkQueue::complete(std::uint32_t index) {
   Pending& pending = pending_[index];
-  done_.push_back({.id = pending.id, .cookie = pending.request.cookie, .error = pending.error});
+  BlkCompletion& completion = done_.emplace_back();
+  completion.id = pending.id;
+  completion.cookie = pending.request.cookie;
+  if (pending.error) completion.error = pending.error;
   ++counters_.requests;
   if (pending.error) ++counters_.errors;
-  if (pending.pinned) MUST(device_.pool().unpin(*pending.pinned));
+  if (pending.is_pinned) MUST(device_.pool().unpin(pending.pinned));
   pending.used = false;
   free_pending_.push_back(index);
   inside_--;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -104,6 +105,9 @@ class BlkQueue {
   void detach();
 
  private:
+  // Taken from the ring before the first is looked at, so that their memory comes meanwhile.
+  static constexpr std::size_t kReapBatch = 16;
+
   struct Pending {
     BlkRequest request;
     std::uint64_t id = 0;
@@ -111,7 +115,8 @@ class BlkQueue {
     std::uint64_t next = 0;   // where on the disk
     std::uint32_t parts = 0;  // in the ring
     bool used = false;
-    std::optional<pool::Pinned> pinned;  // an in-place buffer's bytes, till all parts are back
+    bool is_pinned = false;
+    pool::Pinned pinned;  // an in-place buffer's bytes, till all parts are back
     std::optional<Error> error;
   };
   // One request of the ring, with a frame in shared memory for its header and status.
@@ -140,7 +145,7 @@ class BlkQueue {
   void release_part(std::uint32_t part_index, std::uint64_t written);
   void end_part(Pending& pending, std::uint32_t index);
   void complete(std::uint32_t index);
-  Result<std::optional<pool::Pinned>> pin_whole(const BlkRequest& request);
+  Result<void> pin_whole(Pending& pending);
   [[nodiscard]] std::optional<Error> judge(const Part& part, std::uint8_t status,
                                            std::uint32_t written) const;
   [[nodiscard]] std::uint64_t part_bytes(const Pending& pending) const;
@@ -165,7 +170,8 @@ class BlkQueue {
   std::vector<pool::Pinned> abandoned_;  // pins of requests that a stopped device may still write
   Fifo<std::uint32_t> backlog_;          // not all in the ring yet, in order
   Fifo<BlkCompletion> done_;
-  std::vector<ring::Buffer> readable_;  // kept for their memory
+  std::array<ring::Completion, kReapBatch> returned_{};  // of one look at the ring
+  std::vector<ring::Buffer> readable_;                   // kept for their memory
   std::vector<ring::Buffer> writable_;
   std::size_t inside_ = 0;
   std::uint64_t next_id_ = 1;

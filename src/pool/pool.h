@@ -35,12 +35,15 @@ enum class Scrub : std::uint8_t {
   kOnMap,    // when the slots are used next, as far as they are not overwritten
 };
 
+// Of these two all members have 8 bytes: a copy by words of 8 never spans two that were just
+// written.
+
 /// A live mapping, as map() returned it. A plain value; unmap() checks all of it against the
 /// private record (HD-27).
 struct Mapped {
   window::RegionOffset offset{};
   std::uint64_t bytes = 0;
-  std::uint32_t generation = 0;
+  std::uint64_t generation = 0;
 };
 
 /// Use of part of an InPlaceBuffer by a request in flight: while it lasts, the slots are not
@@ -48,7 +51,7 @@ struct Mapped {
 struct Pinned {
   window::RegionOffset offset{};  // of the first byte used
   window::RegionOffset buffer{};
-  std::uint32_t generation = 0;
+  std::uint64_t generation = 0;
 };
 
 struct Stats {

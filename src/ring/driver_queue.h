@@ -46,6 +46,9 @@ class DriverQueue {
   [[nodiscard]] Result<std::optional<Completion>> poll() {
     return with([](auto& queue) { return queue.poll(); });
   }
+  [[nodiscard]] Result<bool> poll(Completion& target) {
+    return with([&](auto& queue) { return queue.poll(target); });
+  }
   void want_interrupts(bool wanted) {
     with([=](auto& queue) { queue.want_interrupts(wanted); });
   }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
+#include "base/result.h"
 #include "window/address.h"
 
 namespace airlock::ring {
@@ -30,6 +32,15 @@ struct Completion {
 
   friend bool operator==(const Completion&, const Completion&) = default;
 };
+
+/// The next completion of a queue, by its poll(Completion&).
+template <class Queue>
+[[nodiscard]] Result<std::optional<Completion>> poll_one(Queue& queue) {
+  Completion completion;
+  const Result<bool> any = queue.poll(completion);
+  if (!any) return fail(any.error());
+  return *any ? std::optional(completion) : std::nullopt;
+}
 
 /// A request that will never be completed by the device.
 struct Outstanding {

@@ -102,22 +102,23 @@ bool PackedDriverQueue::publish() {
                             moved, config_.size);
 }
 
-Result<std::optional<Completion>> PackedDriverQueue::poll() {
+Result<bool> PackedDriverQueue::poll(Completion& target) {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
   if (batch_.left == 0) {
-    if (!find_used()) return std::optional<Completion>();
+    if (!find_used()) return false;
     if (const auto taken = take_used(); !taken) return break_with(taken.error());
   }
   const bool last = --batch_.left == 0;
   const std::uint16_t id = last ? batch_.last : oldest_;
   const Record& record = records_[id];
-  const std::uint64_t cookie = record.cookie;
-  const std::uint32_t written = last ? batch_.written_bytes : record.writable_bytes;
+  target.token = Token{id};
+  target.cookie = record.cookie;
+  target.written_bytes = last ? batch_.written_bytes : record.writable_bytes;
+  target.length_reported = last;
   // By our own count of the slots, not by what the ring says (HD-7).
   next_used_.advance(record.slots, config_.size);
   release(id);
-  return std::optional(Completion{
-      .token = Token{id}, .cookie = cookie, .written_bytes = written, .length_reported = last});
+  return true;
 }
 
 void PackedDriverQueue::want_interrupts(bool wanted) {

@@ -68,7 +68,11 @@ class PackedDriverQueue {
   /// With VIRTIO_F_IN_ORDER a used descriptor stands for its request and all that were submitted
   /// before it and are outstanding: they are completed first, one a call, with no length reported.
   /// VIRTIO 1.3, 2.8.8; HD-32.
-  [[nodiscard]] Result<std::optional<Completion>> poll();
+  [[nodiscard]] Result<std::optional<Completion>> poll() { return poll_one(*this); }
+  /// The same, filled in where it is wanted; false, and nothing is, if there is none. The faster
+  /// one: a copy of what was just written by parts waits until all that was written before, to
+  /// memory that the device reads too, has got there.
+  [[nodiscard]] Result<bool> poll(Completion& target);
 
   /// Asks the device for interrupts (true) or not (false). A hint: they may come all the same.
   /// After `true`, poll() until it is empty once more before sleeping, or a wakeup is lost:

@@ -131,13 +131,13 @@ bool SplitDriverQueue::publish() {
   return (views_.used.flags() & spec::VIRTQ_USED_F_NO_NOTIFY) == 0;
 }
 
-Result<std::optional<Completion>> SplitDriverQueue::poll() {
+Result<bool> SplitDriverQueue::poll(Completion& target) {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = config_.queue});
   if (batch_.left == 0) {
     if (next_used_ == seen_used_) {
       const auto found = find_used();
       if (!found) return break_with(found.error());
-      if (!*found) return std::optional<Completion>();
+      if (!*found) return false;
     }
     const auto batch = take_element();
     if (!batch) return break_with(batch.error());
@@ -146,14 +146,13 @@ Result<std::optional<Completion>> SplitDriverQueue::poll() {
   const bool last = --batch_.left == 0;
   const std::uint16_t head = last ? batch_.last : order_[next_used_.slot(config_.size)];
   const Record& record = records_[head];
-  const Completion completion = {
-      .token = Token{head},
-      .cookie = record.cookie,
-      .written_bytes = last ? batch_.written_bytes : record.writable_bytes,
-      .length_reported = last};
+  target.token = Token{head};
+  target.cookie = record.cookie;
+  target.written_bytes = last ? batch_.written_bytes : record.writable_bytes;
+  target.length_reported = last;
   release(head);
   ++next_used_;
-  return std::optional(completion);
+  return true;
 }
 
 // Whether there is an element to take, when all that we knew of are taken.

@@ -66,7 +66,11 @@ class SplitDriverQueue {
   /// and are outstanding: they are completed first, one a call, with no length reported. It must
   /// not stand for more than used.idx moved by: kNotOutstanding otherwise. VIRTIO 1.3, 2.7.9;
   /// HD-32.
-  [[nodiscard]] Result<std::optional<Completion>> poll();
+  [[nodiscard]] Result<std::optional<Completion>> poll() { return poll_one(*this); }
+  /// The same, filled in where it is wanted; false, and nothing is, if there is none. The faster
+  /// one: a copy of what was just written by parts waits until all that was written before, to
+  /// memory that the device reads too, has got there.
+  [[nodiscard]] Result<bool> poll(Completion& target);
 
   /// Asks the device for interrupts (true) or not (false). A hint: they may come all the same.
   /// After `true`, poll() until it is empty once more before sleeping, or a wakeup is lost:
