@@ -47,7 +47,7 @@ def measure(repetitions, seconds):
 
 
 def times(results):
-    """Nanoseconds that a thread took for one map and unmap: case -> their Spread."""
+    """Nanoseconds of a processor for one map and unmap: case -> their Spread."""
     found = {}
     for run in results["runs"]:
         words = run["name"].split("/")
@@ -55,8 +55,7 @@ def times(results):
             case = Case("pin", "", int(words[1]), 0, 1)
         else:
             case = Case(words[0], words[1], int(words[2]), int(words[3]), run["threads"])
-        # The benchmark library divides the time by all threads' iterations.
-        found.setdefault(case, []).append(run["real_time"] * run["threads"])
+        found.setdefault(case, []).append(run["cpu_time"])
     return {case: spread(values) for case, values in found.items()}
 
 
@@ -80,7 +79,7 @@ def text(results):
     found, about = times(results), results["machine"]
     intro = (
         f"`./dev bench pool`, on {about['cpus']} x {about['cpu']}, Linux {about['kernel']}: "
-        "nanoseconds that a thread takes for one map and unmap, medians of "
+        "nanoseconds of a processor for one map and unmap, medians of "
         f"{results['repetitions']} runs of at least {results['seconds']} s, shuffled. The pool has "
         "64 MiB, an area for each thread, and was filled with mappings of that size, of which "
         "random ones were given back.")

@@ -58,8 +58,8 @@ class BiasedLock {
 
   /// A number that no other thread of the process has or had; never 0.
   static std::uint64_t this_thread() {
-    if (thread_ == 0) thread_ = next_thread_.fetch_add(1, std::memory_order_relaxed);
-    return thread_;
+    if (own_number == 0) own_number = next_number.fetch_add(1, std::memory_order_relaxed);
+    return own_number;
   }
   /// Whether the calling thread takes it without a locked instruction. For tests.
   [[nodiscard]] bool is_led_by_this_thread() const {
@@ -86,8 +86,8 @@ class BiasedLock {
   void take_lead_away();
   [[nodiscard]] Leader* place_for(std::uint64_t self);
 
-  static inline std::atomic<std::uint64_t> next_thread_{1};
-  static inline constinit thread_local std::uint64_t thread_ = 0;
+  static inline std::atomic<std::uint64_t> next_number{1};
+  static inline constinit thread_local std::uint64_t own_number = 0;
 
   std::atomic<Leader*> leader_{nullptr};  // written by who holds `mutex_`
   std::mutex mutex_;                      // for all below, and for who does not lead
