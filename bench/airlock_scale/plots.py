@@ -38,7 +38,8 @@ def _fleet_memory(axes, points):
 
 def _fleet_start(axes, points):
     counts = [one["devices"] for one in points]
-    for name, key in (("listening", "listening_ms"), ("first register", "register_ms")):
+    for name, key in (("listening", "listening_ms"), ("first register", "register_ms"),
+                      ("running, of that", "start_cpu_ms")):
         axes.plot(counts, [one[key] for one in points], "o-", label=name)
     _finish(axes, "Start of one more device", "devices", "ms", counts)
 
