@@ -33,6 +33,23 @@ echo "@@AFTER $(cat io_tlb_used) $(cat io_tlb_used_hiwater) $(cat exhausted) $(c
 if dmesg | grep -iE 'i/o error|call trace|airlock.*(refused|in use)'; then exit 1; fi
 """
 
+# For 20 seconds, and from two CPUs: more and larger requests than the rings take, down to a sector,
+# so that the pool is taken and given back in all lengths, beside a file system's. What the block
+# layer then says are the limits, and the pool of itself.
+MIXED = f"""
+wait-for /dev/vda
+cd /sys/block/vda
+echo "@@LIMITS $(cat queue/max_segment_size) $(cat queue/max_segments) $(cat queue/nr_requests)@@"
+fio --filename=/dev/vda --ioengine=libaio --time_based --runtime=20 --size=32M --group_reporting \
+  --name=small --numjobs=6 --direct=1 --rw=randrw --bs=512 --iodepth=64 --iodepth_batch=64 \
+  --name=large --numjobs=4 --direct=1 --rw=randrw --bsrange=4k-1m --iodepth=32 \
+  --name=cached --numjobs=2 --rw=randrw --bs=4k --fsync=64 --minimal >/tmp/out ||
+  {{ cat /tmp/out; exit 1; }}
+cd {POOL}
+echo "@@AFTER $(cat io_tlb_nslabs) $(cat io_tlb_used_hiwater) $(cat exhausted) $(cat refused)@@"
+if dmesg | grep -iE 'i/o error|call trace|airlock.*(refused|in use)'; then exit 1; fi
+"""
+
 
 class Pool(VmTest):
     def load(self, region, *arguments, bs="96k", exhaust="yes", kernel="6.1", queues=4):
@@ -61,6 +78,34 @@ class Pool(VmTest):
     def test_a_pool_with_room_lets_nobody_wait(self):
         areas, _, _, exhausted = self.load("64M", bs="4k", exhaust="no")
         self.assertEqual((areas, exhausted), (4, 0))
+
+    # HD-30: over packed rings nobody can wait, and nobody has to: what rings take fits the pool.
+    def test_packed_rings_never_run_out(self):
+        for kernel in "6.1", "6.12", "7.2":
+            with self.subTest(kernel):
+                with self.device("--region", "4M", "--queues", "2") as device:
+                    console = self.boot(device, MIXED, "--with", "fio", "--cpus", "2",
+                                        kernel=kernel, timeout=600)
+                    self.assertEqual(device.stop(), 0)
+                stats = device.stats()
+                self.assertEqual((stats["violations"], stats["io_errors"]), (0, 0))
+                self.assertEqual(harness.said(console, "LIMITS"), ["4096 20 22"])
+                said = harness.said(console, "AFTER")[0]
+                slots, high, exhausted, refused = map(int, said.split())
+                self.assertEqual((exhausted, refused), (0, 0))
+                # Nearly all of it was taken.
+                self.assertGreater(high, slots * 3 // 4)
+
+    # Its twin: a pool that is too small for two rings of it is refused.
+    def test_packed_rings_are_refused_where_they_might_run_out(self):
+        with self.device("--region", "512K", "--queues", "2") as device:
+            console = self.boot(device, """
+test ! -e /dev/vda
+echo "@@SAYS $(dmesg | sed -n 's/.*region of \\(.*\\) or more.*/\\1/p' | head -1)@@"
+""", "--cpus", "2")
+            self.assertEqual(device.stop(), 0)
+        self.assertEqual(harness.said(console, "SAYS"),
+                         ["512 KiB is too small for 2 queues: set it to 1 MiB"])
 
     # HD-30: a pool that one request might not fit into is refused with the size that is needed;
     # the smallest that is taken gets along, with segments no larger than an eighth of it.
