@@ -117,15 +117,19 @@ static void *run(void *argument)
 	return (void *)ended;
 }
 
-static void cpus_do_not_get_into_each_others_way(void)
+/* So many bytes of the pool are somebody else's. Returns how often it was exhausted. */
+static unsigned long cpus_do_not_get_into_each_others_way(size_t others)
 {
 	pthread_t threads[THREADS];
 	unsigned long ended = 0;
+	unsigned long exhausted;
+	dma_addr_t handle;
 	unsigned int i;
 	unsigned int j;
 
 	open_pool_for(POOL_BYTES, THREADS, PAGE_SIZE);
 	EXPECT(pool.slots.area_count == 2);
+	EXPECT(!others || airlock_pool_alloc(&pool, others, &handle));
 	for (i = 0; i < THREADS; i++) {
 		for (j = 0; j <= PER_THREAD; j++)
 			all_held[i][j] = (struct held){
@@ -147,8 +151,12 @@ static void cpus_do_not_get_into_each_others_way(void)
 			ended += !given_on[i]->coherent;
 			end(given_on[i]);
 		}
-	EXPECT(stats().used == AIRLOCK_PAGE_SLOTS && stats().exhausted > 0);
+	if (others)
+		airlock_pool_free(&pool, handle);
+	exhausted = stats().exhausted;
+	EXPECT(stats().used == AIRLOCK_PAGE_SLOTS);
 	close_pool(ended);
+	return exhausted;
 }
 
 /* On even CPUs: small mappings. On odd ones, whose areas stay free: rings longer than an area. */
@@ -205,7 +213,9 @@ static void extents_across_areas_are_everybodys(void)
 
 int main(void)
 {
-	cpus_do_not_get_into_each_others_way();
+	cpus_do_not_get_into_each_others_way(0);
+	/* So little is left that one thread after the other would exhaust it too. */
+	EXPECT(cpus_do_not_get_into_each_others_way(7 * MIB / 4) > 0);
 	extents_across_areas_are_everybodys();
 	puts("pool_threads_test: ok");
 	return 0;
