@@ -411,9 +411,13 @@ class HostileTest(VmTest):
                 with self.subTest(name, arguments=arguments):
                     end = console.split(f"@@TRY {name}@@")[1].split("@@TRY")[0]
                     self.assertIn(name, did, end[-6000:])
+                    values = did[name].values
                     print(f"{KERNEL} {name}{''.join(f' {word}' for word in arguments)}:",
-                          did[name].values["came_to"], "then", did[name].values["again"],
-                          flush=True)
+                          values["came_to"], "then", values["again"], flush=True)
+                    # At once: a long run may be stopped before its failures are printed.
+                    if (values["told"], values["beside"], values["revived"]) != ("yes",) * 3:
+                        print("  told, beside, revived:", values["told"], values["beside"],
+                              values["revived"], flush=True)
                     self.check(did[name], "--packed" in arguments, used, end)
             left = left[len(tried):]
 
