@@ -3,8 +3,8 @@
  * How much a disk over packed rings may have in flight, so that all of it fits the pool together.
  *
  * Over a split ring a request that finds no room waits. virtqueue_add_packed() has only EIO for
- * it, so over packed rings no mapping may ever find none (REQUIREMENTS DMB-N1, HD-30). That holds by
- * counting pages:
+ * it, so over packed rings no mapping may ever find none (REQUIREMENTS DMB-N1, HD-30). That holds
+ * by counting pages:
  *
  * - Each extent of such a pool is whole pages at a page's start: a mapping is one page, however
  *   short (airlock_pool_by_pages()), rings and what is reserved are pages anyway, and areas are
