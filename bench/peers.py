@@ -28,7 +28,7 @@ EXAMPLE = """
 examples:
   ./dev bench peers                            # all of it, about 11 minutes on an idle machine
   ./dev bench peers --quick                    # a few points, under 2 minutes
-  ./dev bench peers --only null --point randread-4k-32 --rounds 9 --output /tmp
+  ./dev bench peers --only null --point randread-4k-32 --rounds 9 --out /tmp
   ./dev bench peers --from bench/results/2026-11-21-peers.json   # its report and plots again
 Writes DATE-peers.json, DATE-peers.md and DATE-peers-*.svg into bench/results/; with --quick, --only
 or --point into build/peers/. Programs: build/bench/bin/airlock, or what AIRLOCK names; direct_bench
@@ -60,7 +60,7 @@ def parse(argv):
     parser.add_argument("--list", action="store_true", help="print setups and points, run nothing")
     parser.add_argument("--no-qemu", action="store_true", help="without qemu-storage-daemon")
     parser.add_argument("--no-plots", action="store_true", help="without plots")
-    parser.add_argument("--output", type=pathlib.Path, metavar="FOLDER", help="where results go")
+    parser.add_argument("--out", type=pathlib.Path, metavar="FOLDER", help="where results go")
     parser.add_argument("--from", dest="source", type=pathlib.Path, metavar="FILE",
                         help="write report and plots of earlier results, run nothing")
     parser.add_argument("--directory", type=pathlib.Path, default="/dev/shm", metavar="FOLDER",
@@ -192,11 +192,11 @@ def main():
             print(f"{setup.name}: {' '.join(point.name for point in setup.points)}")
         return 0
     part = options.quick or options.only or options.point
-    folder = options.output or PROJECT / ("build/peers" if part else "bench/results")
+    folder = options.out or PROJECT / ("build/peers" if part else "bench/results")
     try:
         if options.source:
             data = json.loads(options.source.read_text())
-            folder = options.output or options.source.parent
+            folder = options.out or options.source.parent
         else:
             data = measure(options, argv)
         path = write(data, folder, not options.no_plots)

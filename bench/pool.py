@@ -12,7 +12,7 @@ import sys
 import textwrap
 from typing import NamedTuple
 
-from airlock_bench import machine
+from airlock_bench import arguments, machine
 from airlock_bench.spread import ratio, spread
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
@@ -149,10 +149,7 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench pool", description=__doc__.split("\n")[0],
                                      epilog="example: ./dev bench pool --quick --out /tmp")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter: to try it")
-    parser.add_argument("--out", type=pathlib.Path, default=REPO / "bench/results",
-                        help="folder of the results (bench/results)")
-    parser.add_argument("--from", dest="source", type=pathlib.Path, metavar="JSON",
-                        help="measure nothing: the tables of these results")
+    arguments.add_results(parser, "the tables")
     options = parser.parse_args()
     if options.source:
         results = json.loads(options.source.read_text())

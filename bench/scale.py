@@ -14,7 +14,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("AIRLOCK", str(REPO / "build/bench/bin/airlock"))
 sys.path.insert(0, str(REPO / "tests"))  # harness: what tests, benchmarks and ./run share
 
-from airlock_bench import machine  # noqa: E402
+from airlock_bench import arguments, machine  # noqa: E402
 from airlock_scale import measure, plots, report  # noqa: E402
 
 
@@ -38,10 +38,7 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench scale", description=__doc__.split("\n")[0],
                                      epilog="example: ./dev bench scale --quick --out /tmp")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter: to try it")
-    parser.add_argument("--out", type=pathlib.Path, default=REPO / "bench/results",
-                        help="folder of the results (bench/results)")
-    parser.add_argument("--from", dest="source", type=pathlib.Path, metavar="JSON",
-                        help="measure nothing: tables and plot of these results")
+    arguments.add_results(parser, "tables and plot")
     options = parser.parse_args()
     if options.source:
         results = json.loads(options.source.read_text())

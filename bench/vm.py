@@ -14,7 +14,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 os.environ.setdefault("AIRLOCK", str(REPO / "build/bench/bin/airlock"))
 sys.path.insert(0, str(REPO / "tests"))  # harness: what tests, benchmarks and ./run share
 
-from airlock_bench import machine  # noqa: E402
+from airlock_bench import arguments, machine  # noqa: E402
 from airlock_bench.results import dump  # noqa: E402
 from airlock_vm import measure, report  # noqa: E402
 
@@ -26,10 +26,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(5)")
     parser.add_argument("--seconds", type=int, default=2, metavar="N", help="of a run (2)")
     parser.add_argument("--size", type=int, default=256, metavar="MIB", help="of each disk (256)")
-    parser.add_argument("--out", type=pathlib.Path, default=REPO / "bench/results",
-                        help="folder of the results (bench/results)")
-    parser.add_argument("--from", dest="source", type=pathlib.Path, metavar="JSON",
-                        help="measure nothing: the tables of these results")
+    arguments.add_results(parser, "the tables")
     options = parser.parse_args()
     if options.source:
         results = json.loads(options.source.read_text())

@@ -212,7 +212,7 @@ class Smallest(unittest.TestCase):
     def bench(self, *arguments):
         processors = sorted(os.sched_getaffinity(0))
         return subprocess.run(
-            [sys.executable, "-B", harness.REPO / "bench/peers.py", "--no-plots", "--output",
+            [sys.executable, "-B", harness.REPO / "bench/peers.py", "--no-plots", "--out",
              self.directory, "--server-cpu", str(processors[-1]), "--client-cpu",
              str(processors[0]), *map(str, arguments)],
             capture_output=True, text=True, timeout=300, check=False)
@@ -230,7 +230,7 @@ class Smallest(unittest.TestCase):
                          [markdown.with_suffix(".json").name, markdown.name])
 
         again = self.directory / "again"
-        done = self.bench("--from", markdown.with_suffix(".json"), "--output", again)
+        done = self.bench("--from", markdown.with_suffix(".json"), "--out", again)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual((again / markdown.name).read_text(), markdown.read_text())
 
