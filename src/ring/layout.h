@@ -102,7 +102,11 @@ class Layout {
 struct IndirectTables {
   window::RegionOffset start{};  // aligned to kAlignment
   std::uint16_t entries = 0;     // descriptors of each table; 0: there are none
+  /// With so many slots free a request is put into the ring itself, where the device finds it one
+  /// transfer of a cache line sooner. So many there never are: each gets a table that has room.
+  std::uint32_t spare = kNever;
 
+  static constexpr std::uint32_t kNever = 0xffff'ffff;
   static constexpr std::uint64_t kAlignment = 64;
   /// Of the tables of all slots.
   static constexpr std::uint64_t bytes(QueueSize size, std::uint16_t entries) {

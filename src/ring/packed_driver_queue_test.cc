@@ -247,6 +247,20 @@ TEST_P(PackedDriverQueueTest, WritesATableWhereTheRequestFitsOne) {
   EXPECT_EQ(completed().written_bytes, 16U);
 }
 
+TEST_P(PackedDriverQueueTest, WritesNoTableWhereSlotsAreSpare) {
+  DriverQueueConfig sparing = config({.indirect = true});
+  sparing.tables.spare = kSlots - 2;
+  auto queue = MUST(PackedDriverQueue::create(sparing, region_.bytes()));
+  for (const std::uint32_t slot : {0U, 2U, 4U}) {
+    const bool in_table = slot == 4;
+    const std::uint32_t before = queue.free_slots();
+    MUST(queue.submit(std::array{buffer(1), buffer(1)}, {}, 0));
+    EXPECT_TRUE(queue.publish());
+    EXPECT_EQ((device_.descriptor(slot).flags & VIRTQ_DESC_F_INDIRECT) != 0, in_table);
+    EXPECT_EQ(before - queue.free_slots(), in_table ? 1U : 2U);
+  }
+}
+
 TEST_P(PackedDriverQueueTest, WritesNoTableForOneBufferOrMoreThanFit) {
   negotiate({.indirect = true});
   EXPECT_EQ(queue_.slots_for(1), 1U);

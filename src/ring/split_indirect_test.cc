@@ -268,6 +268,27 @@ TEST_P(SplitDriverIndirect, UsesATableOnlyWhereItSaves) {
   }
 }
 
+TEST_P(SplitDriverIndirect, DoesWithoutATableWhereSlotsAreSpare) {
+  DriverQueueConfig sparing = config();
+  sparing.tables.spare = kSlots - 2;
+  auto queue = MUST(SplitDriverQueue::create(sparing, region_.bytes()));
+  for (const bool in_table : {false, false, true}) {
+    const std::uint32_t before = queue.free_slots();
+    const auto head = MUST(queue.submit(std::array{buffer(1), buffer(1)}, {}, 0));
+    const auto flags = device_.descriptor(std::to_underlying(head)).flags;
+    EXPECT_EQ((flags & VIRTQ_DESC_F_INDIRECT) != 0, in_table);
+    EXPECT_EQ(before - queue.free_slots(), in_table ? 1U : 2U);
+  }
+  // More buffers than slots, though so many are spare: a table again.
+  const std::vector<Buffer> all(kTableEntries, buffer(1));
+  sparing.tables.spare = 1;
+  queue = MUST(SplitDriverQueue::create(sparing, region_.bytes()));
+  MUST(queue.submit(all, {}, 0));
+  MUST(queue.submit(std::span(all).first(2), {}, 0));
+  MUST(queue.submit(all, {}, 0));
+  EXPECT_EQ(queue.free_slots(), 1U);
+}
+
 // As many requests as slots, each with a table of its own.
 TEST_P(SplitDriverIndirect, GivesEachSlotItsOwnTable) {
   std::set<std::uint64_t> tables;
