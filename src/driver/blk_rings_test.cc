@@ -131,7 +131,7 @@ TEST_P(BlkRingModesTest, ResetsOneQueueAndGoesOn) {
 
 INSTANTIATE_TEST_SUITE_P(Modes, BlkRingModesTest, ::testing::Range(0U, 16U));
 
-// VIRTIO 1.3, 2.7.5.3: a request takes one slot then, and three without, as long as half of them are
+// VIRTIO 1.3, 2.7.5.3: a request takes one slot then, and three without or while half of all are
 // free.
 TEST_F(BlkRingsTest, RequestsWithATableTakeOneSlotEach) {
   disk().queue_sizes = {16};
