@@ -276,7 +276,7 @@ class Rings(ProcessTest):
             info = self.info(device)
             self.assertEqual(info["ring"], "packed")
             self.assertEqual(info["ring_features"],
-                             ["indirect", "event_idx", "notification_data", "ring_reset"])
+                             ["indirect", "event_idx", "ring_reset"])
             text = harness.airlock("blk", "info", "--device", f"vfio-user:{device.socket}").stdout
             self.assertRegex(text, r"(?m)^ring +packed$")
             self.assertRegex(text, r"(?m)^ring_features +indirect event_idx ")
@@ -291,7 +291,7 @@ class Rings(ProcessTest):
         with self.device("--features", "packed=off,ring_reset=off", backend="memory:8M") as device:
             info = self.info(device)
             self.assertEqual((info["ring"], info["ring_features"]),
-                             ("split", ["indirect", "event_idx", "notification_data"]))
+                             ("split", ["indirect", "event_idx"]))
         with self.device("--features", everything, backend="memory:8M") as device:
             info = self.info(device, "--features", "packed=on,in_order=on")
             self.assertEqual((info["ring"], info["ring_features"]), ("split", []))
@@ -374,8 +374,10 @@ class Disks(ProcessTest):
         stats = device.stats()
         requests = stats["requests"]["read"]
         self.assertEqual((stats["copies"], stats["copied_bytes"]), (requests, requests * 8192))
-        self.assertEqual(stats["notifications"],
-                         bounced["notifications"] + in_place["notifications"])
+        # One that comes before the queue's thread sleeps counts with the next.
+        self.assertGreater(stats["notifications"], 0)
+        self.assertLessEqual(stats["notifications"],
+                             bounced["notifications"] + in_place["notifications"])
         self.assertGreater(stats["wake_ups"], 0)
         self.assertGreaterEqual(stats["empty_polls"], stats["wake_ups"])
         self.assertGreater(stats["interrupts"], 0)

@@ -2,6 +2,7 @@
 #include "base/fd.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace airlock {
@@ -13,6 +14,12 @@ Result<Fd> own_fd(int returned) {
 
 Result<Fd> Fd::duplicate() const {
   return own_fd(fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+}
+
+bool is_anonymous_inode(const Fd& fd) {
+  struct stat status = {};
+  // Their mode has no file type, which is what tells them.
+  return fstat(fd.get(), &status) == 0 && (status.st_mode & S_IFMT) == 0;
 }
 
 void Fd::reset() {

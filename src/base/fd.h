@@ -36,6 +36,10 @@ class Fd {
   int fd_ = -1;
 };
 
+/// Whether it has no file behind it, as an eventfd has none: writing to it raises no signal and
+/// fills no disk, as writing to a pipe, a socket or a file may. For an fd that a peer sent.
+[[nodiscard]] bool is_anonymous_inode(const Fd& fd);
+
 /// An fd from a system call that returns -1 and sets errno on failure.
 Result<Fd> own_fd(int returned);
 

@@ -175,8 +175,9 @@ void add_device(CLI::App& app, std::string& target) {
 template <class Options>
 void add_disk(CLI::App& app, Options& options) {
   add_device(app, options.device);
-  add_features(app, options.ring_features,
-               "what our driver may use, where it is on offer (all but in_order)");
+  add_features(
+      app, options.ring_features,
+      "what our driver may use, where it is on offer (all but in_order and notification_data)");
 }
 
 struct BlkCommands {

@@ -121,6 +121,18 @@ vfio_user::RegionInfo Endpoint::region(std::uint32_t index) {
   return region;
 }
 
+// Of 2 bytes, as a notification without data is; one with data is a write of 4, and a message.
+std::vector<vfio_user::Doorbell> Endpoint::doorbells(std::uint32_t index) {
+  std::vector<vfio_user::Doorbell> found;
+  if (session_ == nullptr || index != pci::kRegistersBar) return found;
+  for (std::uint16_t queue = 0; queue < type_.queue_count(); ++queue) {
+    const auto doorbell = session_->model.doorbell(queue);
+    if (!doorbell) break;  // a client does without
+    found.push_back({.offset = pci::notify_offset(queue), .size = 2, .fd = (*doorbell)->fd()});
+  }
+  return found;
+}
+
 std::uint32_t Endpoint::irq_count(std::uint32_t index) {
   if (session_ == nullptr || index != spec::VFIO_PCI_MSIX_IRQ_INDEX) return 0;
   return session_->pci->vectors().count();

@@ -80,6 +80,7 @@ class Endpoint final : public vfio_user::Handler {
   void connected() override;
   void disconnected() override;
   vfio_user::RegionInfo region(std::uint32_t index) override;
+  std::vector<vfio_user::Doorbell> doorbells(std::uint32_t index) override;
   std::uint32_t irq_count(std::uint32_t index) override;
   Result<void> read(std::uint32_t region, std::uint64_t offset,
                     std::span<std::byte> target) override;

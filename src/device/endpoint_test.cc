@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "spec/pci.h"
+#include "spec/vfio_user.h"
 #include "spec/virtio.h"
 
 namespace airlock::device {
@@ -134,6 +135,26 @@ TEST_F(EndpointTest, ShowsNoRegionWhereItIsNotOffered) {
   make(pci::DmaPolicy::kOpen);
   EXPECT_EQ(endpoint_->region(pci::kRegionBar).size, 0U);
   EXPECT_FALSE(endpoint_->region(pci::kRegionBar).mapping);
+}
+
+// VFIO_USER 1.8. The same eventfd at each asking, until the client goes; then another.
+TEST_F(EndpointTest, HasADoorbellForEachQueueAndNowhereElse) {
+  make(pci::DmaPolicy::kRequire);
+  const auto found = endpoint_->doorbells(pci::kRegistersBar);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].offset, pci::notify_offset(0));
+  EXPECT_EQ(found[0].size, 2U);
+  EXPECT_EQ(endpoint_->doorbells(pci::kRegistersBar)[0].fd, found[0].fd);
+  for (std::uint32_t region = 1; region < spec::VFIO_PCI_NUM_REGIONS; ++region)
+    EXPECT_TRUE(endpoint_->doorbells(region).empty()) << region;
+  const EventFd kept = MUST(EventFd::adopt(Fd(dup(found[0].fd))));
+  endpoint_->disconnected();
+  EXPECT_TRUE(endpoint_->doorbells(pci::kRegistersBar).empty()) << "nobody is there";
+  endpoint_->connected();
+  kept.signal();
+  const EventFd next =
+      MUST(EventFd::adopt(Fd(dup(endpoint_->doorbells(pci::kRegistersBar)[0].fd))));
+  EXPECT_FALSE(next.drain()) << "the old client's is the next one's";
 }
 
 TEST_F(EndpointTest, HasMsixAndNoOtherInterrupts) {

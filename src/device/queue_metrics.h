@@ -12,11 +12,13 @@ struct QueueCounts {
   std::uint64_t wake_ups = 0;     // sleeps that ended, for whatever reason
   std::uint64_t empty_polls = 0;  // looks that found no work
   std::uint64_t interrupts = 0;   // that the driver wanted, and got
+  std::uint64_t doorbells = 0;    // sleeps that a notification by eventfd ended
 
   QueueCounts& operator+=(const QueueCounts& other) {
     wake_ups += other.wake_ups;
     empty_polls += other.empty_polls;
     interrupts += other.interrupts;
+    doorbells += other.doorbells;
     return *this;
   }
 };
@@ -26,12 +28,14 @@ struct alignas(64) QueueMetrics {
   Counter wake_ups;
   Counter empty_polls;
   Counter interrupts;
+  Counter doorbells;
 
   /// Each number as it was at some moment of the call.
   [[nodiscard]] QueueCounts snapshot() const {
     return {.wake_ups = wake_ups.get(),
             .empty_polls = empty_polls.get(),
-            .interrupts = interrupts.get()};
+            .interrupts = interrupts.get(),
+            .doorbells = doorbells.get()};
   }
 };
 

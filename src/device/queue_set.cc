@@ -14,7 +14,7 @@ QueueSet::~QueueSet() {
 }
 
 Result<void> QueueSet::add(std::uint16_t queue, std::unique_ptr<QueueTask> task,
-                           QueueMetrics* metrics) {
+                           QueueMetrics* metrics, const EventFd* doorbell) {
   CHECK(!workers_.contains(queue));
   auto broken = [self = self_, post = options_.post](const Error& error) {
     post([self, error] {
@@ -27,6 +27,7 @@ Result<void> QueueSet::add(std::uint16_t queue, std::unique_ptr<QueueTask> task,
                                                                    .poll = options_.poll,
                                                                    .at_rest = pausing || at_rest_,
                                                                    .metrics = metrics,
+                                                                   .doorbell = doorbell,
                                                                    .on_broken = broken})));
   return {};
 }

@@ -33,9 +33,10 @@ class QueueSet {
 
   /// Starts a worker for `queue`, which has none. While the queues are being brought to rest, or
   /// are there, it begins at rest, and resume() has it find its ring as all others. `metrics`
-  /// outlives the set; null: nobody wants to know. Errors: kSystem.
+  /// outlives the set; null: nobody wants to know. So does `doorbell`, as QueueWorker::Options has
+  /// it. Errors: kSystem.
   Result<void> add(std::uint16_t queue, std::unique_ptr<QueueTask> task,
-                   QueueMetrics* metrics = nullptr);
+                   QueueMetrics* metrics = nullptr, const EventFd* doorbell = nullptr);
   /// The driver notified `queue`; nothing happens if that does not run.
   void notify(std::uint16_t queue) const;
 

@@ -81,14 +81,14 @@ void QueueWorker::run() {
       at_rest = false;
       if (!broken_ && work()) continue;
       task_->drain(true);
-      sleep(task_->in_flight() > 0);
+      sleep(task_->in_flight() > 0 ? Watch::kCompletions : Watch::kOrders);
       continue;
     }
     if (!at_rest) finish_in_flight(now);
     at_rest = true;
     if (auto done = take_done()) done();
     if (now != Order::kPause) return;
-    sleep(false);
+    sleep(Watch::kOrders);
   }
 }
 
@@ -130,7 +130,7 @@ bool QueueWorker::work() {
     // A chain that came before the driver saw the request brings no notification: look once more.
     const auto late = poll_once();
     if (!late) return false;
-    if (!*late) sleep(true);
+    if (!*late) sleep(Watch::kNotifications);
     task_->want_notifications(false);
     budget_.missed(std::exchange(waited, {}), Clock::now() - *idle_since);
     idle_since.reset();
@@ -150,20 +150,25 @@ std::optional<bool> QueueWorker::poll_once() {
   return std::nullopt;
 }
 
-void QueueWorker::sleep(bool watch_completions) {
-  const int completions = watch_completions ? task_->completion_fd() : -1;  // poll(2) skips -1
-  std::array<pollfd, 2> fds{{{.fd = wake_.fd(), .events = POLLIN, .revents = 0},
-                             {.fd = completions, .events = POLLIN, .revents = 0}}};
+void QueueWorker::sleep(Watch watch) {
+  // poll(2) skips -1.
+  const int completions = watch != Watch::kOrders ? task_->completion_fd() : -1;
+  const EventFd* const doorbell = watch == Watch::kNotifications ? options_.doorbell : nullptr;
+  std::array<pollfd, 3> fds{
+      {{.fd = wake_.fd(), .events = POLLIN, .revents = 0},
+       {.fd = completions, .events = POLLIN, .revents = 0},
+       {.fd = doorbell != nullptr ? doorbell->fd() : -1, .events = POLLIN, .revents = 0}}};
   ::poll(fds.data(), fds.size(), -1);
   ++metrics_->wake_ups;
-  static_cast<void>(wake_.drain());
+  if (fds[0].revents != 0) static_cast<void>(wake_.drain());
+  if (fds[2].revents != 0 && doorbell->drain()) ++metrics_->doorbells;
 }
 
 void QueueWorker::finish_in_flight(Order order) {
   const bool discard = order == Order::kStopAndDiscard || broken_;
   task_->drain(discard);
   while (task_->in_flight() > 0) {
-    sleep(true);
+    sleep(Watch::kCompletions);
     task_->drain(discard);
   }
 }

@@ -31,6 +31,10 @@ class QueueWorker {
     PollBudget::Limits poll{.longest = std::chrono::microseconds(100)};
     bool at_rest = false;             // begins as if paused: rebind() and resume() follow
     QueueMetrics* metrics = nullptr;  // outlives it; null: nobody wants to know
+    /// Outlives it; null: there is none. What the driver signals instead of having notify() called:
+    /// it may be given to a driver, who can fill, empty and block it, because orders come another
+    /// way, and only a worker that waits for notifications looks at it.
+    const EventFd* doorbell = nullptr;
     /// The driver broke the queue: called once, on the worker's thread.
     std::function<void(const Error&)> on_broken;
   };
@@ -58,13 +62,16 @@ class QueueWorker {
  private:
   enum class Order : std::uint8_t { kRun, kPause, kStop, kStopAndDiscard };
 
+  /// What ends a sleep: each adds to the one before it.
+  enum class Watch : std::uint8_t { kOrders, kCompletions, kNotifications };
+
   QueueWorker(std::unique_ptr<QueueTask> task, Options options, EventFd wake);
   void run();
   /// One round of work; false once the queue is broken.
   bool work();
   /// Whether there was progress; nothing once the queue is broken, which has been reported then.
   std::optional<bool> poll_once();
-  void sleep(bool watch_completions);
+  void sleep(Watch watch);
   void finish_in_flight(Order order);
   void give(Order order, std::function<void()> done);
   std::function<void()> take_done();

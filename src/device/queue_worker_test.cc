@@ -4,7 +4,9 @@
 // nothing at rest or when its queue is broken. Method: a task whose work and I/O the test controls.
 #include "device/queue_worker.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <future>
 
@@ -24,9 +26,11 @@ class QueueWorkerTest : public ::testing::Test {
   void start() {
     worker_ = MUST(QueueWorker::start(
         std::make_unique<ScriptedTask>(script_),
-        {.queue = 3, .poll = poll_, .metrics = &metrics_, .on_broken = [this](const Error& error) {
-           broken_.set_value(error);
-         }}));
+        {.queue = 3,
+         .poll = poll_,
+         .metrics = &metrics_,
+         .doorbell = &doorbell_,
+         .on_broken = [this](const Error& error) { broken_.set_value(error); }}));
   }
   /// Makes one chain available, as a driver does: it notifies only where the device asked for it.
   void offer() {
@@ -37,6 +41,7 @@ class QueueWorkerTest : public ::testing::Test {
   Script script_;
   PollBudget::Limits poll_{.longest = std::chrono::microseconds(100)};
   QueueMetrics metrics_;
+  EventFd doorbell_ = MUST(EventFd::create());
   std::promise<Error> broken_;
   std::unique_ptr<QueueWorker> worker_;
 };
@@ -131,6 +136,67 @@ TEST_F(QueueWorkerTest, SleepsAtOnceWhereItMayNotPoll) {
   wait_until([&] { return metrics_.empty_polls.get() == 6; });
   EXPECT_EQ(script_.returned.load(), 1);
   EXPECT_EQ(metrics_.wake_ups.get(), 2U);
+}
+
+// The driver's own eventfd, in place of notify().
+TEST_F(QueueWorkerTest, WakesByItsDoorbell) {
+  start();
+  for (int i = 0; i < 3; ++i) {
+    wait_until_asleep(script_);
+    ++script_.offered;
+    doorbell_.signal();
+    wait_until([&] { return script_.taken.load() == i + 1; });
+  }
+  EXPECT_EQ(metrics_.doorbells.get(), 3U);
+  for (int i = 0; i < 3; ++i)
+    finish_one(script_);
+}
+
+// It is the driver's too, who may do anything to it: no order goes through it, and nothing waits on
+// it, so that only his own notifications can get lost.
+TEST_F(QueueWorkerTest, DoorbellInHostileHandsDelaysNoOrder) {
+  const auto set = [this](int flags) { return fcntl(doorbell_.fd(), F_SETFL, flags); };
+  start();
+  wait_until_asleep(script_);
+  ASSERT_EQ(set(0), 0);  // blocking
+  std::atomic<bool> enough{false};
+  std::jthread emptying([&] {
+    while (!enough)
+      (void)doorbell_.drain();
+  });
+  const std::uint64_t most = UINT64_MAX - 1;
+  for (int i = 0; i < 100; ++i) {
+    (void)doorbell_.drain();
+    ASSERT_EQ(write(doorbell_.fd(), &most, sizeof most), 8);
+    std::promise<void> paused;
+    worker_->pause([&] { paused.set_value(); });
+    paused.get_future().wait();
+    worker_->resume();
+  }
+  enough = true;
+  emptying.join();
+  ++script_.offered;
+  worker_->notify();
+  wait_until([&] { return script_.taken.load() == 1; });
+  finish_one(script_);
+}
+
+TEST_F(QueueWorkerTest, PausedOrBrokenSleepsThroughItsDoorbell) {
+  start();
+  std::promise<void> paused;
+  worker_->pause([&] { paused.set_value(); });
+  paused.get_future().wait();
+  doorbell_.signal();
+  wait_until_asleep(script_);
+  EXPECT_EQ(metrics_.doorbells.get(), 0U);
+  worker_->resume();
+  wait_until([&] { return metrics_.doorbells.get() == 1; });
+  script_.lie = true;
+  doorbell_.signal();
+  EXPECT_EQ(broken_.get_future().get().code, Errc::kBadIndexJump);
+  doorbell_.signal();
+  wait_until_asleep(script_);
+  EXPECT_TRUE(doorbell_.drain()) << "nobody took it";
 }
 
 TEST_F(QueueWorkerTest, SleepsWhenBrokenEvenWithIoThatFinishes) {

@@ -12,6 +12,7 @@ RunningModel::RunningModel(DeviceType& type, const window::Window& window,
       window_(window),
       states_(states),
       metrics_(type.queue_count()),
+      doorbells_(type.queue_count()),
       queues_([this, &options] {
         options.on_broken = [this](const Error& error) { transport_->report_violation(error); };
         return std::move(options);
@@ -67,12 +68,19 @@ Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
                                     .window = &window_,
                                     .interrupt = interrupt,
                                     .record = record}));
-  TRY(queues_.add(setup.index, std::move(task), &metrics));
+  TRY(queues_.add(setup.index, std::move(task), &metrics, TRY(doorbell(setup.index))));
   if (goes_on) {
     ++interrupts_;
     transport_->interrupt_queue(setup.index);
   }
   return {};
+}
+
+Result<const EventFd*> RunningModel::doorbell(std::uint16_t queue) {
+  CHECK(queue < doorbells_.size());
+  EventFd& found = doorbells_[queue];
+  if (!found) found = TRY(EventFd::create());
+  return &found;
 }
 
 void RunningModel::forget_queue(std::uint16_t queue) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/event_fd.h"
 #include "device/device_type.h"
 #include "device/queue_set.h"
 #include "device/queue_states.h"
@@ -24,7 +25,11 @@ class RunningModel final : public pci::VirtioModel {
   void attach(pci::VirtioTransport& transport) { transport_ = &transport; }
 
   [[nodiscard]] QueueSet& queues() { return queues_; }
-  [[nodiscard]] std::uint64_t notifications() const { return notifications_; }
+  /// Of running queues, by message or by doorbell.
+  [[nodiscard]] std::uint64_t notifications() const { return notifications_ + counts().doorbells; }
+  /// What wakes `queue` without this thread, whenever it runs: the same for as long as the model
+  /// lives. For the client, who may do with it what he likes. Errors: kSystem.
+  Result<const EventFd*> doorbell(std::uint16_t queue);
   /// Of all queues since the start.
   [[nodiscard]] QueueCounts counts() const;
   /// The queues of the last start, those that were reset since as they were last.
@@ -62,6 +67,7 @@ class RunningModel final : public pci::VirtioModel {
   std::uint64_t interrupts_ = 0;  // by the control thread; the queues' are in their metrics
   std::vector<pci::QueueSetup> setups_;
   std::vector<QueueMetrics> metrics_;  // by queue
+  std::vector<EventFd> doorbells_;     // by queue; made when first needed
   QueueSet queues_;                    // last: its threads use what is above
 };
 

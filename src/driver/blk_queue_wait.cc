@@ -47,7 +47,11 @@ bool BlkQueue::arm() {
 void BlkQueue::disarm() {
   if (!queue_ || broken_) return;
   queue_->ring().want_interrupts(false);
-  if (device_.transport().take_interrupt(queue_->vector())) ++counters_.interrupts;
+  if (device_.transport().take_interrupt(queue_->vector())) {
+    ++counters_.interrupts;
+    // One of vector 0 stays, and ends the next wait at once: not looked for each time.
+    return;
+  }
   if (!device_.transport().take_interrupt(0)) return;
   if (const auto alive = device_.check(); !alive) stop(alive.error());
 }

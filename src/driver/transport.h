@@ -51,6 +51,13 @@ class PciTransport : public pci::ConfigReader {
   /// A write whose effect need not be waited for: a notification. Errors may go unseen.
   virtual Result<void> post(const Register& to, std::uint64_t value) = 0;
 
+  /// Says that the notify registers lie in `range`, before the first of them is written and while
+  /// no other call is under way. There may be a shorter way to the device than writing, which
+  /// post() takes from then on; it carries no value, so only for widths that have none worth
+  /// carrying (2). Errors: those of the path to the device; kOutOfRange (a way for something
+  /// outside).
+  virtual Result<void> prepare_notifications(const pci::BarRange& /*range*/) { return {}; }
+
   /// Maps memory of a BAR, page aligned, as ordinary memory that the device shares. Errors:
   /// kNoRegion (can't be mapped), kUnsealed and kHugePages (its owner could take it away while we
   /// use it),

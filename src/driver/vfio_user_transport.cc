@@ -128,6 +128,12 @@ Result<void> VfioUserTransport::write(const Register& to, std::uint64_t value) {
 }
 
 Result<void> VfioUserTransport::post(const Register& to, std::uint64_t value) {
+  const auto found = std::ranges::lower_bound(doorbells_, to.offset, {}, &Doorbell::offset);
+  if (found != doorbells_.end() && found->offset == to.offset && found->width == to.width &&
+      to.bar == doorbell_bar_) {
+    found->event.signal();
+    return {};
+  }
   return write_register(to, value, Posted::kYes);
 }
 
@@ -137,6 +143,34 @@ Result<void> VfioUserTransport::write_register(const Register& to, std::uint64_t
   const Le64 wire(value);
   const std::scoped_lock held(lock_);
   return client_.write(to.bar, to.offset, first_bytes(wire, to.width), posted);
+}
+
+// VFIO_USER 1.8. Many servers know nothing of it, and say so: the registers are written then.
+Result<void> VfioUserTransport::prepare_notifications(const pci::BarRange& range) {
+  doorbells_.clear();
+  auto given = [&] {
+    const std::scoped_lock held(lock_);
+    return client_.doorbells(range.bar, bar_sizes_[range.bar]);
+  }();
+  if (!given) {
+    if (given.error().code == Errc::kSystem) return {};
+    return fail(given.error());
+  }
+  std::vector<Doorbell> doorbells;
+  for (const auto& one : given->eventfds) {
+    if (!airlock_range_inside(one.offset, one.size, range.offset, range.length)) {
+      return fail({.code = Errc::kOutOfRange, .detail = one.size, .address = one.offset});
+    }
+    Fd fd = TRY(given->fds[one.fd_index].duplicate());
+    doorbells.push_back({
+      .offset = one.offset, .width = Width{static_cast<std::uint8_t>(one.size)},
+      .event = TRY(EventFd::adopt(std::move(fd)))
+    });
+  }
+  std::ranges::sort(doorbells, {}, &Doorbell::offset);
+  doorbell_bar_ = range.bar;
+  doorbells_ = std::move(doorbells);
+  return {};
 }
 
 Result<MappedRegion> VfioUserTransport::map(const pci::BarRange& range) {

@@ -40,6 +40,8 @@ class VfioUserTransport final : public PciTransport {
   Result<std::uint64_t> read(const Register& from) override;
   Result<void> write(const Register& to, std::uint64_t value) override;
   Result<void> post(const Register& to, std::uint64_t value) override;
+  /// By a queue's doorbell, an eventfd of the device's, where it has one.
+  Result<void> prepare_notifications(const pci::BarRange& range) override;
   Result<MappedRegion> map(const pci::BarRange& range) override;
   [[nodiscard]] std::uint16_t interrupt_vectors() const override { return vectors_; }
   Result<void> enable_interrupts(const pci::MsixLocation& msix, std::uint16_t count) override;
@@ -66,6 +68,13 @@ class VfioUserTransport final : public PciTransport {
   Result<void> write_register(const Register& to, std::uint64_t value,
                               vfio_user::Client::Posted posted);
 
+  // A register that is signalled by an eventfd of the device's instead of being written.
+  struct Doorbell {
+    std::uint64_t offset = 0;
+    Width width = Width::k2;
+    EventFd event;
+  };
+
   mutable std::mutex lock_;  // for client_
   vfio_user::Client client_;
   shm::PageKind pages_;
@@ -74,6 +83,8 @@ class VfioUserTransport final : public PciTransport {
   pci::BarSizes bar_sizes_{};
   std::uint16_t vectors_ = 0;
   std::vector<EventFd> events_;
+  std::uint8_t doorbell_bar_ = 0;
+  std::vector<Doorbell> doorbells_;  // by offset
 };
 
 }  // namespace airlock::driver

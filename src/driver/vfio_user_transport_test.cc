@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <thread>
 
@@ -35,6 +36,8 @@ class DiskHandler final : public vfio_user::Handler {
   std::optional<vfio_user::RegionInfo> region_lie;  // of the region's BAR
   bool keep_bars = true;                            // false: BAR writes are ignored
   int dma_maps = 0;
+  std::vector<vfio_user::Doorbell> bells;  // of the registers' BAR
+  std::atomic<int> notify_messages{0};
 
   void connected() override {}
   void disconnected() override { disk.device().vectors().remove_all(); }
@@ -48,6 +51,9 @@ class DiskHandler final : public vfio_user::Handler {
     }
     return info;
   }
+  std::vector<vfio_user::Doorbell> doorbells(std::uint32_t index) override {
+    return index == pci::kRegistersBar ? bells : std::vector<vfio_user::Doorbell>();
+  }
   std::uint32_t irq_count(std::uint32_t index) override {
     return index == spec::VFIO_PCI_MSIX_IRQ_INDEX ? disk.device().vectors().count() : 0U;
   }
@@ -59,6 +65,7 @@ class DiskHandler final : public vfio_user::Handler {
                      std::span<const std::byte> source) override {
     const bool bar = region == pci::kConfigRegion && offset >= 0x10 && offset < 0x28;
     if (bar && !keep_bars) return {};
+    if (region == pci::kRegistersBar && offset >= pci::kNotifyOffset) ++notify_messages;
     return disk.device().write(region, offset, source);
   }
   Result<void> set_irq_eventfds(std::uint32_t /*index*/, std::uint32_t start,
@@ -151,6 +158,72 @@ TEST_F(VfioUserTransportTest, WakesUpByInterrupt) {
   for (int i = 0; i < 50; i++)
     EXPECT_TRUE(blk->read(0, target));
   EXPECT_EQ(blk->stats().requests, 50U);
+}
+
+constexpr pci::BarRange kNotify{
+    .bar = pci::kRegistersBar, .offset = pci::kNotifyOffset, .length = 0x1000};
+constexpr Register kNotify0{
+    .bar = pci::kRegistersBar, .offset = pci::kNotifyOffset, .width = Width::k2};
+
+// VFIO_USER 1.8.
+TEST_F(VfioUserTransportTest, NotifiesByDoorbellWhereThereIsOne) {
+  const EventFd bell = MUST(EventFd::create());
+  handler_.bells = {{.offset = pci::notify_offset(0), .size = 2, .fd = bell.fd()}};
+  const auto transport = MUST(connect());
+  EXPECT_TRUE(transport->post(kNotify0, 0));
+  EXPECT_FALSE(bell.drain()) << "not asked for yet";
+  EXPECT_TRUE(transport->prepare_notifications(kNotify));
+  EXPECT_TRUE(transport->post(kNotify0, 0));
+  EXPECT_TRUE(bell.drain());
+  // Other widths (data) and other registers are written.
+  Register wide = kNotify0;
+  wide.width = Width::k4;
+  EXPECT_TRUE(transport->post(wide, 7));
+  Register other = kNotify0;
+  other.offset += pci::kNotifyMultiplier;
+  EXPECT_TRUE(transport->post(other, 1));
+  EXPECT_TRUE(transport->write(kNotify0, 0));
+  EXPECT_FALSE(bell.drain());
+  EXPECT_EQ(handler_.notify_messages, 4);
+}
+
+TEST_F(VfioUserTransportTest, NotifiesByMessageWhereThereIsNoDoorbell) {
+  const auto transport = MUST(connect());
+  EXPECT_TRUE(transport->prepare_notifications(kNotify));
+  EXPECT_TRUE(transport->post(kNotify0, 0));
+  EXPECT_TRUE(transport->read(kNotify0));  // in order: it has arrived
+  EXPECT_EQ(handler_.notify_messages, 1);
+}
+
+TEST_F(VfioUserTransportTest, RefusesADoorbellOutsideTheNotifyRegisters) {
+  const EventFd bell = MUST(EventFd::create());
+  handler_.bells = {{.offset = pci::kNotifyOffset - 2, .size = 2, .fd = bell.fd()}};
+  EXPECT_EQ(MUST(connect())->prepare_notifications(kNotify).error().code, Errc::kOutOfRange);
+}
+
+// A device that fills the counter of its doorbell, and makes it blocking, keeps nobody waiting.
+TEST_F(VfioUserTransportTest, DoorbellThatIsFullAndBlockingKeepsNobodyWaiting) {
+  const EventFd bell = MUST(EventFd::create());
+  handler_.bells = {{.offset = pci::notify_offset(0), .size = 2, .fd = bell.fd()}};
+  const auto transport = MUST(connect());
+  EXPECT_TRUE(transport->prepare_notifications(kNotify));
+  const std::uint64_t most = UINT64_MAX - 1;
+  ASSERT_EQ(::write(bell.fd(), &most, sizeof most), 8);
+  ASSERT_EQ(fcntl(bell.fd(), F_SETFL, 0), 0);
+  EXPECT_TRUE(transport->post(kNotify0, 0));
+  EXPECT_TRUE(bell.drain());
+}
+
+// Whose value counts is a message also where there is a doorbell.
+TEST_F(VfioUserTransportTest, WritesNotificationData) {
+  const EventFd bell = MUST(EventFd::create());
+  handler_.bells = {{.offset = pci::notify_offset(0), .size = 2, .fd = bell.fd()}};
+  const auto blk = MUST(Blk::open(MUST(connect()), {.device = {.ring_features = kRingFeatures}}));
+  ASSERT_TRUE(blk->device().has(spec::VIRTIO_F_NOTIFICATION_DATA));
+  std::vector<std::byte> target(512);
+  EXPECT_TRUE(blk->read(0, target));
+  EXPECT_FALSE(bell.drain());
+  EXPECT_GT(handler_.notify_messages, 0);
 }
 
 TEST_F(VfioUserTransportTest, ResetsAndPlacesTheBarsAgain) {

@@ -69,6 +69,7 @@ Result<std::unique_ptr<VirtioDevice>> VirtioDevice::open(std::unique_ptr<PciTran
   if (!capabilities.common || !capabilities.notify || !capabilities.isr) {
     return malformed(spec::PCI_CAPABILITY_LIST);
   }
+  TRY(transport->prepare_notifications(*capabilities.notify));
   const CommonRegisters common(*transport, *capabilities.common);
   const pci::BarRange notify = *capabilities.notify;
   EventFd broken_event = TRY(EventFd::create());

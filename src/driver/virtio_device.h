@@ -47,9 +47,11 @@ inline constexpr std::uint64_t kRingFeatures = ring::Features::kMask |
                                                spec::feature(spec::VIRTIO_F_NOTIFICATION_DATA) |
                                                spec::feature(spec::VIRTIO_F_RING_RESET);
 /// Those that it asks for unless told otherwise: not IN_ORDER, under which one slow request holds
-/// back the completions of all that were submitted after it.
+/// back the completions of all that were submitted after it; not NOTIFICATION_DATA, which a
+/// doorbell does not carry (PciTransport::prepare_notifications).
 inline constexpr std::uint64_t kRingFeaturesByDefault =
-    kRingFeatures & ~spec::feature(spec::VIRTIO_F_IN_ORDER);
+    kRingFeatures &
+    ~(spec::feature(spec::VIRTIO_F_IN_ORDER) | spec::feature(spec::VIRTIO_F_NOTIFICATION_DATA));
 
 /// What a caller wants of a queue.
 struct QueueShape {

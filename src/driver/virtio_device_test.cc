@@ -118,7 +118,9 @@ TEST_F(VirtioDeviceTest, AcceptsTheRingFeaturesThatAreAllowedAndOffered) {
   EXPECT_EQ(accepted(spec::feature(spec::VIRTIO_F_INDIRECT_DESC)), 0U);  // not on offer
   EXPECT_EQ(accepted(~std::uint64_t{0}), own_features_ | pci::kTransportFeatures);
   EXPECT_EQ(accepted(kRingFeaturesByDefault),
-            (own_features_ | pci::kTransportFeatures) & ~spec::feature(spec::VIRTIO_F_IN_ORDER));
+            (own_features_ | pci::kTransportFeatures) &
+                ~(spec::feature(spec::VIRTIO_F_IN_ORDER) |
+                  spec::feature(spec::VIRTIO_F_NOTIFICATION_DATA)));
 }
 
 // DMB-DR1, DMB-DR3: offsets, never 0, with ACCESS_PLATFORM and VERSION_1.

@@ -28,7 +28,8 @@ namespace {
 
 vfio_user::Outgoing outgoing(const spec::VfioUserHeader& header, std::span<const std::byte> payload,
                              Fd fd) {
-  vfio_user::Outgoing message{.bytes = vfio_user::bytes_of(header), .fd = std::move(fd)};
+  vfio_user::Outgoing message{.bytes = vfio_user::bytes_of(header), .fds = {}};
+  if (fd) message.fds.push_back(std::move(fd));
   message.bytes.insert(message.bytes.end(), payload.begin(), payload.end());
   return message;
 }

@@ -38,6 +38,11 @@ inline constexpr std::uint32_t kRegistersSize = 0x4000;
 inline constexpr std::uint32_t kNotifyMultiplier = 4;
 inline constexpr std::uint16_t kQueuesMax = 0x1000 / kNotifyMultiplier;
 
+/// Where in kRegistersBar a driver notifies `queue`.
+constexpr std::uint64_t notify_offset(std::uint16_t queue) {
+  return kNotifyOffset + std::uint64_t{queue} * kNotifyMultiplier;
+}
+
 /// The device. One thread, the control thread, calls everything but the three functions of
 /// VirtioTransport, which any thread may.
 class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner {

@@ -391,9 +391,16 @@ void HostileDriver::put_chain(std::uint16_t queue,
   }
 }
 
+void HostileDriver::make_available(std::uint16_t queue, std::uint16_t head) {
+  Ring& ring = rings_[queue];
+  ring.avail.put(ring.next_avail % kQueueSize, head);
+  ring.next_avail = static_cast<std::uint16_t>(ring.next_avail + 1);
+  ring.avail.publish_index(ring::RingIndex(ring.next_avail));
+}
+
 void HostileDriver::offer(std::uint16_t queue, std::uint16_t head) {
-  rings_[queue].avail.put(rings_[queue].next_avail % kQueueSize, head);
-  jump(queue, 1);
+  make_available(queue, head);
+  notify(queue);
 }
 
 void HostileDriver::jump(std::uint16_t queue, std::uint16_t steps) {

@@ -169,6 +169,8 @@ class HostileDriver {
   void put(std::uint16_t queue, std::uint32_t index, const airlock_descriptor& descriptor) const;
   /// Puts the chain into the table from entry 0 on, linked; it is not available yet.
   void put_chain(std::uint16_t queue, const std::vector<airlock_descriptor>& chain) const;
+  /// Makes `head` available, and tells nobody.
+  void make_available(std::uint16_t queue, std::uint16_t head);
   /// Makes `head` available and notifies.
   void offer(std::uint16_t queue, std::uint16_t head);
   /// avail.idx as told, and a notification.

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "spec/vfio_user_io_fds.h"
 #include "spec/virtio.h"
 #include "testing/hostile_driver_case.h"
 
@@ -133,8 +134,19 @@ const HostileCase kMalformed[] = {
      [](HostileDriver& d) { d.exchange(spec::VFIO_USER_REGION_WRITE_MULTI, Bytes(64)); }},
     {"MigrationIsNotThere", End::kRefused,
      [](HostileDriver& d) { d.exchange(spec::VFIO_USER_MIG_DATA_WRITE, Bytes(64)); }},
-    {"DoorbellFdsAreNotThere", End::kRefused,
+    {"DoorbellsWithoutRoom", End::kRefused,
      [](HostileDriver& d) { d.exchange(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS, Bytes(64)); }},
+    {"DoorbellsOfARegionThatIsNone", End::kRefused,
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+                  bytes_of(spec::VfioUserRegionIoFds{kMost32, 0, kMost32, 0}));
+     }},
+    {"DoorbellsOfTheClientsOwn", End::kRefused,
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+                  bytes_of(spec::VfioUserRegionIoFds{kMost32, 0, 0, 0}),
+                  vfio_user::some_eventfds(1));
+     }},
     // Flags of the header.
     {"NoReplyToAQuestion", End::kGoesOn,
      [](HostileDriver& d) {

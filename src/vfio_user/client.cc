@@ -12,9 +12,11 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "spec/vfio_user_io_fds.h"
 #include "vfio_user/version.h"
 #include "wire/message.h"
 #include "wire/region_info.h"
+#include "wire/region_io_fds.h"
 #include "wire/socket.h"
 
 namespace airlock::vfio_user {
@@ -30,6 +32,9 @@ constexpr std::uint32_t kMaxMessage =
     static_cast<std::uint32_t>(kHeaderSize + sizeof(spec::VfioUserRegionAccess)) + kMaxAccess;
 // Of a region's description, with room for some 250 areas. Bytes.
 constexpr std::uint32_t kMaxRegionInfo = 4096;
+// Of a region's doorbells: as many as fds fit a message. Bytes.
+constexpr std::uint32_t kMaxRegionIoFds =
+    sizeof(spec::VfioUserRegionIoFds) + kMaxMessageFds * sizeof(spec::VfioUserSubRegionIoeventfd);
 
 // One request and what its reply may look like.
 struct Exchange {
@@ -40,7 +45,7 @@ struct Exchange {
   std::span<const int> fds = {};  // borrowed
   std::size_t reply_min = 0;      // bytes of payload
   std::size_t reply_max = 0;
-  bool reply_fd = false;  // it may carry one
+  std::size_t reply_fds = 0;  // it may carry so many
 };
 
 }  // namespace
@@ -50,7 +55,7 @@ class Client::Impl {
   Impl(Fd socket, const Options& options)
       : socket_(std::move(socket)),
         timeout_(options.timeout),
-        reader_({.max_message_size = kMaxMessage, .max_fds = 1}) {}
+        reader_({.max_message_size = kMaxMessage, .max_fds = kMaxMessageFds}) {}
 
   Result<void> negotiate();
   Result<Message> exchange(const Exchange& request);
@@ -181,7 +186,7 @@ Result<Message> Client::Impl::try_exchange(const Exchange& request) {
   TRY(send(start(request.command, 0, request.payload), request.fds, deadline));
   Message reply = TRY(receive_reply(next_id_, request.command, deadline));
   const bool is_error = (reply.header.flags & spec::VFIO_USER_F_ERROR) != 0;
-  if (reply.fds_lost || (!reply.fds.empty() && (is_error || !request.reply_fd))) {
+  if (reply.fds_lost || reply.fds.size() > (is_error ? 0 : request.reply_fds)) {
     return malformed(kHeaderSize);
   }
   const std::size_t size = reply.payload.size();
@@ -232,8 +237,8 @@ Result<void> Client::Impl::negotiate() {
   Exchange request{.command = spec::VFIO_USER_VERSION,
                    .reply_min = sizeof(spec::VfioUserVersion),
                    .reply_max = kMaxVersionPayload};
-  append_version(request.payload,
-                 {.capabilities = {.max_msg_fds = 1, .max_data_xfer_size = kMaxAccess}});
+  append_version(request.payload, {.capabilities = {.max_msg_fds = kMaxMessageFds,
+                                                    .max_data_xfer_size = kMaxAccess}});
   const Message reply = TRY(exchange(request));
   const auto answer = TRY(parse_version(reply.payload));
   if (answer.major != kVersionMajor) return malformed(offsetof(spec::VfioUserVersion, major));
@@ -314,7 +319,7 @@ Result<Client::Region> Client::region(std::uint32_t index) {
                                  .payload = bytes_of(ask),
                                  .reply_min = sizeof(Info),
                                  .reply_max = ask.argsz,
-                                 .reply_fd = true}));
+                                 .reply_fds = 1}));
     const auto announced = require_struct<Info>(reply.payload).argsz;
     const bool complete = announced <= ask.argsz;
     auto checked = parse_region_info(reply.payload, index, complete);
@@ -338,6 +343,24 @@ Result<Client::Region> Client::region(std::uint32_t index) {
   region.areas = std::move(parsed.areas);
   region.fd = std::move(reply.fds.front());
   return region;
+}
+
+Result<Client::Doorbells> Client::doorbells(std::uint32_t index, std::uint64_t region_bytes) {
+  const spec::VfioUserRegionIoFds ask{
+      .argsz = kMaxRegionIoFds, .flags = 0, .index = index, .count = 0};
+  Message reply = TRY(impl_->exchange({.command = spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+                                       .payload = bytes_of(ask),
+                                       .reply_min = sizeof ask,
+                                       .reply_max = kMaxRegionIoFds,
+                                       .reply_fds = kMaxMessageFds}));
+  auto parsed = parse_region_io_fds(reply.payload, index, region_bytes, reply.fds.size());
+  if (!parsed) {
+    impl_->give_up();
+    return fail(parsed.error());
+  }
+  if (parsed->eventfds.empty()) return Doorbells{};
+  if (!std::ranges::all_of(reply.fds, is_anonymous_inode)) return impl_->distrust(kHeaderSize);
+  return Doorbells{.eventfds = std::move(parsed->eventfds), .fds = std::move(reply.fds)};
 }
 
 Result<Client::IrqInfo> Client::irq_info(std::uint32_t index) {

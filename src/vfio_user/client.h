@@ -56,6 +56,14 @@ class Client {
     Fd fd;
   };
 
+  /// What may be signalled instead of writing to registers of a region: eventfds[i].fd_index is in
+  /// `fds`, each an anonymous inode (EventFd::adopt() takes it). Each register is aligned, inside
+  /// the region, and on no other. Both empty: nothing may.
+  struct Doorbells {
+    std::vector<IoEventFd> eventfds;
+    std::vector<Fd> fds;
+  };
+
   struct IrqInfo {
     std::uint32_t flags = 0;  // VFIO_IRQ_INFO_*
     std::uint32_t count = 0;
@@ -85,6 +93,9 @@ class Client {
 
   Result<DeviceInfo> device_info();
   Result<Region> region(std::uint32_t index);
+  /// Of a region of `region_bytes`. A server that knows nothing of them answers an error.
+  /// VFIO_USER 1.8.
+  Result<Doorbells> doorbells(std::uint32_t index, std::uint64_t region_bytes);
   Result<IrqInfo> irq_info(std::uint32_t index);
 
   /// Reads `target.size()` bytes, at most version().max_data_xfer_size (else kTooLarge).

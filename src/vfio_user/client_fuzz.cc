@@ -9,9 +9,11 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 
 #include "base/check.h"
 #include "core/range.h"
+#include "spec/vfio_user_io_fds.h"
 #include "vfio_user/client.h"
 #include "wire/raw_peer.h"
 
@@ -69,6 +71,27 @@ class Script {
     return bytes;
   }
 
+  Bytes doorbells(std::uint32_t index) {
+    using Info = spec::VfioUserRegionIoFds;
+    using Entry = spec::VfioUserSubRegionIoeventfd;
+    const auto count = input_.ConsumeIntegralInRange<std::uint32_t>(0, 3);
+    const auto argsz = static_cast<std::uint32_t>(sizeof(Info) + count * sizeof(Entry));
+    Bytes bytes = bytes_of(Info{.argsz = rarely() ? number() : argsz,
+                                .flags = rarely() ? number() : 0,
+                                .index = index,
+                                .count = rarely() ? number() : count});
+    for (std::uint32_t i = 0; i < count; ++i) {
+      append_struct(bytes, Entry{.offset = rarely() ? size() : std::uint64_t{4} * i,
+                                 .size = rarely() ? number() : 2,
+                                 .fd_index = rarely() ? number() : 0,
+                                 .type = rarely() ? number() : 0,
+                                 .flags = rarely() ? number() : 0,
+                                 .padding = number(),
+                                 .datamatch = size()});
+    }
+    return bytes;
+  }
+
  private:
   std::uint64_t size() {
     return rarely() ? input_.ConsumeIntegral<std::uint64_t>()
@@ -93,6 +116,18 @@ void check_region(const Client::Region& region) {
   }
 }
 
+void check_doorbells(const Client::Doorbells& doorbells) {
+  CHECK(doorbells.eventfds.empty() == doorbells.fds.empty());
+  std::set<std::uint64_t> bytes;
+  for (const IoEventFd& one : doorbells.eventfds) {
+    CHECK(one.fd_index < doorbells.fds.size() && is_anonymous_inode(doorbells.fds[one.fd_index]));
+    CHECK(one.size != 0 && airlock_range_within(one.offset, one.size, kPage));
+    CHECK(airlock_is_aligned(one.offset, one.size));
+    for (std::uint64_t byte = one.offset; byte < one.offset + one.size; ++byte)
+      CHECK(bytes.insert(byte).second);
+  }
+}
+
 void run(FuzzedDataProvider& input) {
   auto [server, socket] = RawPeer::pair();
   Script script(input);
@@ -106,7 +141,7 @@ void run(FuzzedDataProvider& input) {
   std::array<std::uint32_t, 12> calls{};
   CHECK(server.send(script.next(spec::VFIO_USER_VERSION, version), some_fds(input)));
   for (auto& call : calls) {
-    call = input.ConsumeIntegralInRange<std::uint32_t>(0, 4);
+    call = input.ConsumeIntegralInRange<std::uint32_t>(0, 5);
     Bytes reply;
     switch (call) {
       case 0:
@@ -126,6 +161,9 @@ void run(FuzzedDataProvider& input) {
       case 3:
         reply = script.next(spec::VFIO_USER_REGION_READ, Bytes(24));
         break;
+      case 4:
+        reply = script.next(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS, script.doorbells(2));
+        break;
       default:
         reply = script.next(spec::VFIO_USER_DMA_UNMAP, Bytes(24));
         break;
@@ -144,7 +182,11 @@ void run(FuzzedDataProvider& input) {
     }
     if (call == 2) (void)client->irq_info(2);
     if (call == 3) (void)client->read(0, 0, target);
-    if (call == 4) (void)client->dma_unmap_all();
+    if (call == 4) {
+      const auto doorbells = client->doorbells(2, kPage);
+      if (doorbells) check_doorbells(*doorbells);
+    }
+    if (call == 5) (void)client->dma_unmap_all();
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include <thread>
 
+#include "spec/vfio_user_io_fds.h"
 #include "vfio_user/version.h"
 #include "wire/raw_peer.h"
 #include "wire/region_info.h"
@@ -409,6 +410,146 @@ TEST_F(ClientTest, RefusesAServerThatWantsEverMoreRoom) {
   EXPECT_EQ(region_error(64, 128), Errc::kMalformed);
   EXPECT_EQ(region_error(4097, 4097), Errc::kMalformed);
   EXPECT_EQ(region_error(UINT32_MAX, 64), Errc::kMalformed);
+}
+
+// --- Doorbells: VFIO_USER 1.8 -----------------------------------------------------------------
+
+using IoFds = spec::VfioUserRegionIoFds;
+using IoFd = spec::VfioUserSubRegionIoeventfd;
+constexpr auto kIoFds = spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS;
+
+// Two sound doorbells of region 3, which a test spoils.
+struct DoorbellReply {
+  IoFds info{.argsz = 96, .flags = 0, .index = 3, .count = 2};
+  IoFd first{.offset = 0x3000,
+             .size = 2,
+             .fd_index = 1,
+             .type = 0,
+             .flags = 0,
+             .padding = 0,
+             .datamatch = 0};
+  IoFd second{.offset = 0x3004,
+              .size = 4,
+              .fd_index = 0,
+              .type = 0,
+              .flags = 0,
+              .padding = 0,
+              .datamatch = 0};
+  std::size_t fds = 2;
+
+  [[nodiscard]] Bytes bytes() const { return bytes_of(info) + bytes_of(first) + bytes_of(second); }
+};
+
+class ClientDoorbellTest : public ClientTest {
+ protected:
+  Result<Client::Doorbells> ask(Client& client, const Bytes& payload, const std::vector<Fd>& fds) {
+    reply(2, kIoFds, payload, fds);
+    return client.doorbells(3, 0x4000);
+  }
+  template <class Spoil>
+  Errc error_of(Spoil spoil) {
+    Client client = make();
+    DoorbellReply lie;
+    spoil(lie);
+    const auto found = ask(client, lie.bytes(), some_eventfds(lie.fds));
+    EXPECT_FALSE(found.has_value());
+    EXPECT_TRUE(hung_up());
+    return found ? Errc::kSystem : found.error().code;
+  }
+  template <class Spoil>
+  std::size_t count_of(Spoil spoil) {
+    Client client = make();
+    DoorbellReply other;
+    spoil(other);
+    const auto found = MUST(ask(client, other.bytes(), some_eventfds(other.fds)));
+    EXPECT_EQ(found.fds.empty(), found.eventfds.empty());
+    // What is merely of no use does not end the connection.
+    reply(3, spec::VFIO_USER_DEVICE_RESET);
+    EXPECT_TRUE(client.reset().has_value());
+    return found.eventfds.size();
+  }
+};
+
+TEST_F(ClientDoorbellTest, TakesDoorbells) {
+  Client client = make();
+  const auto found = MUST(ask(client, DoorbellReply().bytes(), some_eventfds(2)));
+  ASSERT_EQ(found.eventfds.size(), 2U);
+  EXPECT_EQ(found.eventfds[0].offset, 0x3000U);
+  EXPECT_EQ(found.eventfds[0].size, 2U);
+  EXPECT_EQ(found.eventfds[0].fd_index, 1U);
+  EXPECT_EQ(found.eventfds[1].offset, 0x3004U);
+  EXPECT_EQ(found.eventfds[1].size, 4U);
+  EXPECT_EQ(found.fds.size(), 2U);
+  server_->receive();
+  const auto asked = require_struct<IoFds>(server_->expect().payload);
+  EXPECT_EQ(asked.argsz, sizeof(IoFds) + 16 * sizeof(IoFd));
+  EXPECT_EQ(asked.flags, 0U);
+  EXPECT_EQ(asked.index, 3U);
+  EXPECT_EQ(asked.count, 0U);
+}
+
+TEST_F(ClientDoorbellTest, DoesWithoutThoseOfAnotherKind) {
+  EXPECT_EQ(count_of([](DoorbellReply&) {}), 2U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.first.type = 1; }), 1U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.first.flags = 1; }), 1U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.first.size = 0; }), 1U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.first.size = 3; }), 1U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.second.size = 16; }), 1U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.info.count = 0; }), 0U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.info.argsz = 112; }), 0U);  // of 48 bytes each
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.info.argsz = 80; }), 0U);
+  EXPECT_EQ(count_of([](DoorbellReply& r) { r.info.argsz = UINT32_MAX; }), 0U);
+}
+
+TEST_F(ClientDoorbellTest, RefusesDoorbellsThatAreNone) {
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.info.argsz = 15; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.info.flags = 1; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.info.index = 2; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.info.count = 3; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.info.count = UINT32_MAX; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.offset = 0x3001; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.offset = 0x4000; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.offset = ~std::uint64_t{1}; }),
+            Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.size = ~std::uint64_t{0}; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.offset = 0x3006; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.offset = r.second.offset; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.first.fd_index = 2; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.fds = 0; }), Errc::kMalformed);
+  EXPECT_EQ(error_of([](DoorbellReply& r) { r.fds = 17; }), Errc::kMalformed);
+}
+
+TEST_F(ClientDoorbellTest, RefusesFdsWhoseWritingDoesSomethingElse) {
+  Client client = make();
+  std::vector<Fd> fds = some_eventfds(1);
+  fds.push_back(MUST(own_fd(dup(server_->fd()))));
+  EXPECT_EQ(ask(client, DoorbellReply().bytes(), fds).error().code, Errc::kMalformed);
+  EXPECT_TRUE(hung_up());
+}
+
+TEST_F(ClientDoorbellTest, LetsAServerKnowNothingOfThem) {
+  Client client = make();
+  for (const std::uint32_t error : {std::uint32_t{EOPNOTSUPP}, std::uint32_t{EINVAL},
+                                    std::uint32_t{ENOSYS}, std::uint32_t{ENOTTY}}) {
+    static std::uint16_t id = 1;
+    CHECK(server_->send(make_message(++id, kIoFds, {}, kErrorReply, error)));
+    EXPECT_EQ(client.doorbells(3, 0x4000).error(), system_error(static_cast<int>(error)));
+  }
+  reply(6, spec::VFIO_USER_DEVICE_RESET);
+  EXPECT_TRUE(client.reset().has_value());
+}
+
+TEST_F(ClientDoorbellTest, KeepsNoFdThatItHasNoUseFor) {
+  const auto before = open_fds();
+  {
+    Client client = make();
+    DoorbellReply none;
+    none.info = {.argsz = 16, .flags = 0, .index = 3, .count = 0};
+    reply(2, kIoFds, bytes_of(none.info), some_eventfds(16));
+    EXPECT_TRUE(MUST(client.doorbells(3, 0x4000)).fds.empty());
+  }
+  server_.reset();
+  EXPECT_EQ(open_fds(), before);
 }
 
 TEST_F(ClientTest, KeepsNoFdBeyondTheOneOfTheRegion) {

@@ -30,6 +30,13 @@ struct RegionInfo {
   std::optional<RegionMapping> mapping;
 };
 
+/// A register whose writes may arrive as signals of an eventfd instead, without their value.
+struct Doorbell {
+  std::uint64_t offset = 0;  // in the region; a multiple of `size`
+  std::uint32_t size = 0;    // bytes of such a write: 1, 2, 4 or 8
+  int fd = -1;               // borrowed: stays open as long as the client is there
+};
+
 /// A device, as its vfio-user server sees it. The server calls it from its own thread only, never
 /// re-entrantly from inside a Reply, and with checked arguments only: what each function may rely
 /// on stands beside it. An Error goes to the client as an errno (kSystem: its detail); the
@@ -46,6 +53,10 @@ class Handler {
 
   /// `index` < VFIO_PCI_NUM_REGIONS. Same answer at every call, while a client is there.
   virtual RegionInfo region(std::uint32_t index) = 0;
+  /// The doorbells of region `index`, as above; each inside it, none on another. The client gets
+  /// the first ones, as many as fds fit a message, and shares their counters and flags from then
+  /// on: it may fill, empty and block them, and keep them as long as it likes.
+  virtual std::vector<Doorbell> doorbells(std::uint32_t /*index*/) { return {}; }
   /// `index` < VFIO_PCI_NUM_IRQS. Same answer at every call, while a client is there.
   virtual std::uint32_t irq_count(std::uint32_t index) = 0;
 

@@ -14,6 +14,7 @@
 #include <fmt/core.h>
 
 #include "base/check.h"
+#include "base/event_fd.h"
 #include "core/range.h"
 #include "shm/sealed_memfd.h"
 #include "spec/vfio_user.h"
@@ -31,6 +32,8 @@ class RecordingHandler final : public Handler {
   static constexpr std::uint64_t kSize = 8192;  // of every region that is there, but
   static constexpr std::uint64_t kConfigSize = 4096;
   static constexpr std::uint64_t kPage = 4096;
+  static constexpr std::uint32_t kDoorbells = 20;  // of kPlain: 2 bytes each, from kDoorbellsAt on
+  static constexpr std::uint64_t kDoorbellsAt = 0x1000;
   static constexpr std::uint32_t kVectors = 20;  // MSI-X; no other interrupts
 
   RecordingHandler() : memfd_(MUST(shm::SealedMemfd::create({.size = kSize}))) {
@@ -47,7 +50,8 @@ class RecordingHandler final : public Handler {
   bool hold = false;             // replies go to `held`
   std::vector<Reply> held;
   bool is_connected = false;
-  Fd other_memfd;  // in place of its own, if there is one
+  EventFd bell = MUST(EventFd::create());  // every doorbell's
+  Fd other_memfd;                          // in place of its own, if there is one
 
   [[nodiscard]] const Fd& memfd() const { return other_memfd ? other_memfd : memfd_.fd(); }
   // The calls so far, forgotten.
@@ -80,6 +84,15 @@ class RecordingHandler final : public Handler {
           .fd = memfd().get(), .file_offset = 0, .area = {.offset = kPage, .size = kSize - kPage}};
     }
     return info;
+  }
+
+  std::vector<Doorbell> doorbells(std::uint32_t index) override {
+    CHECK(is_connected && index < spec::VFIO_PCI_NUM_REGIONS);
+    std::vector<Doorbell> found;
+    while (index == kPlain && found.size() < kDoorbells) {
+      found.push_back({.offset = kDoorbellsAt + 4 * found.size(), .size = 2, .fd = bell.fd()});
+    }
+    return found;
   }
 
   std::uint32_t irq_count(std::uint32_t index) override {

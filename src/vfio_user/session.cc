@@ -2,14 +2,15 @@
 #include "vfio_user/session.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "spec/vfio_user_io_fds.h"
 #include "vfio_user/version.h"
+#include "wire/socket.h"
 
 namespace airlock::vfio_user {
 
@@ -56,13 +57,6 @@ Result<T> read_argsz_struct(std::span<const std::byte> payload) {
 // Not empty, and its last byte has an address.
 bool sound_range(std::uint64_t address, std::uint64_t size) {
   return size != 0 && airlock_range_within(address, size - 1, UINT64_MAX);
-}
-
-// Writing to an anonymous inode (an eventfd is one) raises no signal and fills no disk, as writing
-// to a pipe, a socket or a file may. Their mode has no file type, which is what tells them.
-bool is_anonymous_inode(const Fd& fd) {
-  struct stat status = {};
-  return fstat(fd.get(), &status) == 0 && (status.st_mode & S_IFMT) == 0;
 }
 
 // Our own handler's promises about its mapping of a region of `size` bytes.
@@ -158,6 +152,8 @@ Session::Outcome Session::dispatch(Message& message) {
       return on_device_info(payload);
     case spec::VFIO_USER_DEVICE_GET_REGION_INFO:
       return on_region_info(payload);
+    case spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS:
+      return on_region_io_fds(payload);
     case spec::VFIO_USER_DEVICE_GET_IRQ_INFO:
       return on_irq_info(payload);
     case spec::VFIO_USER_DEVICE_SET_IRQS:
@@ -168,7 +164,6 @@ Session::Outcome Session::dispatch(Message& message) {
       return on_region_write(payload);
     case spec::VFIO_USER_DEVICE_RESET:
       return on_reset(message);
-    case spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS:
     case spec::VFIO_USER_REGION_WRITE_MULTI:
     case spec::VFIO_USER_DIRTY_PAGES:
     case spec::VFIO_USER_MIG_DATA_READ:
@@ -187,7 +182,7 @@ Session::Outcome Session::dispatch(Message& message) {
 Session::Outcome Session::on_version(std::span<const std::byte> payload) {
   const Proposal proposal = TRY(parse_version(payload));
   if (proposal.major != kVersionMajor) return invalid(offsetof(spec::VfioUserVersion, major));
-  Answer answer{.bytes = start_reply(), .fd = {}};
+  Answer answer{.bytes = start_reply(), .fds = {}};
   append_version(answer.bytes,
                  {.major = kVersionMajor,
                   .minor = std::min(proposal.minor, kVersionMinor),
@@ -237,7 +232,7 @@ Session::Outcome Session::on_dma_unmap(const Message& message) {
 
 Session::Outcome Session::on_device_info(std::span<const std::byte> payload) {
   TRY(read_argsz_struct<spec::VfioUserDeviceInfo>(payload));
-  Answer answer{.bytes = start_reply(), .fd = {}};
+  Answer answer{.bytes = start_reply(), .fds = {}};
   append_struct(answer.bytes, spec::VfioUserDeviceInfo{.argsz = sizeof(spec::VfioUserDeviceInfo),
                                                        .flags = spec::VFIO_DEVICE_FLAGS_RESET |
                                                                 spec::VFIO_DEVICE_FLAGS_PCI,
@@ -260,7 +255,7 @@ Session::Outcome Session::on_region_info(std::span<const std::byte> payload) {
             .cap_offset = 0,
             .size = region.size,
             .offset = 0};
-  Answer answer{.bytes = start_reply(), .fd = {}};
+  Answer answer{.bytes = start_reply(), .fds = {}};
   // Mapping takes an fd, and a client may be unable to receive any.
   if (!region.mapping || client_max_fds_ == 0) {
     append_struct(answer.bytes, info);
@@ -288,7 +283,42 @@ Session::Outcome Session::on_region_info(std::span<const std::byte> payload) {
   append_struct(answer.bytes,
                 Area{.offset = region.mapping->area.offset, .size = region.mapping->area.size});
   // A duplicate: the reply may still wait for the client when the handler is gone.
-  answer.fd = TRY(own_fd(fcntl(region.mapping->fd, F_DUPFD_CLOEXEC, 0)));
+  answer.fds.push_back(TRY(own_fd(fcntl(region.mapping->fd, F_DUPFD_CLOEXEC, 0))));
+  return answer;
+}
+
+// VFIO_USER 1.8.
+Session::Outcome Session::on_region_io_fds(std::span<const std::byte> payload) {
+  using Info = spec::VfioUserRegionIoFds;
+  using Entry = spec::VfioUserSubRegionIoeventfd;
+  const auto request = TRY(read_argsz_struct<Info>(payload));
+  if (request.flags != 0) return invalid(offsetof(Info, flags));
+  if (request.index >= spec::VFIO_PCI_NUM_REGIONS) return invalid(offsetof(Info, index));
+  if (request.count != 0) return invalid(offsetof(Info, count));
+  const std::uint64_t region_bytes = handler_.region(request.index).size;
+  std::vector<Doorbell> doorbells = handler_.doorbells(request.index);
+  const std::uint64_t most = std::min<std::uint64_t>(client_max_fds_, kMaxMessageFds);
+  if (doorbells.size() > most) doorbells.resize(most);
+  const auto count = static_cast<std::uint32_t>(doorbells.size());
+  const Info info{.argsz = static_cast<std::uint32_t>(sizeof(Info) + count * sizeof(Entry)),
+                  .flags = 0,
+                  .index = request.index,
+                  .count = count};
+  Answer answer{.bytes = start_reply(), .fds = {}};
+  append_struct(answer.bytes, info);
+  // Without room for all of it the client gets none, and learns from argsz what to ask with.
+  if (request.argsz < info.argsz) return answer;
+  for (const Doorbell& doorbell : doorbells) {
+    CHECK(airlock_range_within(doorbell.offset, doorbell.size, region_bytes));
+    append_struct(answer.bytes, Entry{.offset = doorbell.offset,
+                                      .size = doorbell.size,
+                                      .fd_index = static_cast<std::uint32_t>(answer.fds.size()),
+                                      .type = spec::VFIO_USER_IO_FD_TYPE_IOEVENTFD,
+                                      .flags = 0,
+                                      .padding = 0,
+                                      .datamatch = 0});
+    answer.fds.push_back(TRY(own_fd(fcntl(doorbell.fd, F_DUPFD_CLOEXEC, 0))));
+  }
   return answer;
 }
 
@@ -296,7 +326,7 @@ Session::Outcome Session::on_irq_info(std::span<const std::byte> payload) {
   using Info = spec::VfioUserIrqInfo;
   const auto request = TRY(read_argsz_struct<Info>(payload));
   if (request.index >= spec::VFIO_PCI_NUM_IRQS) return invalid(offsetof(Info, index));
-  Answer answer{.bytes = start_reply(), .fd = {}};
+  Answer answer{.bytes = start_reply(), .fds = {}};
   // Without NORESIZE, QEMU sets up vector after vector instead of all anew each time.
   append_struct(answer.bytes, Info{.argsz = sizeof(Info),
                                    .flags = spec::VFIO_IRQ_INFO_EVENTFD,
@@ -330,7 +360,7 @@ Session::Outcome Session::on_set_irqs(Message& message) {
   } else {
     TRY(trigger(request, data));
   }
-  return Answer{.bytes = start_reply(), .fd = {}};
+  return Answer{.bytes = start_reply(), .fds = {}};
 }
 
 Result<void> Session::set_eventfds(const spec::VfioUserIrqSet& request, std::vector<Fd> eventfds) {
@@ -380,7 +410,7 @@ Session::Outcome Session::on_region_read(std::span<const std::byte> payload) {
   if (!region.readable || !airlock_range_within(request.offset, request.count, region.size)) {
     return invalid(offsetof(Request, offset));
   }
-  Answer answer{.bytes = start_reply(), .fd = {}};
+  Answer answer{.bytes = start_reply(), .fds = {}};
   answer.bytes.reserve(kHeaderSize + sizeof request + request.count);
   append_struct(answer.bytes, request);
   const std::size_t data = answer.bytes.size();
@@ -401,7 +431,7 @@ Session::Outcome Session::on_region_write(std::span<const std::byte> payload) {
     return invalid(offsetof(Request, offset));
   }
   if (request.count != 0) TRY(handler_.write(request.region, request.offset, source));
-  Answer answer{.bytes = start_reply(), .fd = {}};
+  Answer answer{.bytes = start_reply(), .fds = {}};
   append_struct(answer.bytes, request);
   return answer;
 }
@@ -425,7 +455,7 @@ void Session::finish(Result<void> result) {
   const Pending pending = std::move(*pending_);
   pending_.reset();
   if (result) {
-    Answer answer{.bytes = start_reply(), .fd = {}};
+    Answer answer{.bytes = start_reply(), .fds = {}};
     answer.bytes.insert(answer.bytes.end(), pending.payload.begin(), pending.payload.end());
     send(pending.request, std::move(answer));
   } else {
@@ -442,7 +472,7 @@ void Session::send(const spec::VfioUserHeader& request, Answer answer) {
                                     .flags = spec::VFIO_USER_F_TYPE_REPLY,
                                     .error = 0};
   std::memcpy(answer.bytes.data(), &header, sizeof header);
-  replies_.push_back({.bytes = std::move(answer.bytes), .fd = std::move(answer.fd)});
+  replies_.push_back({.bytes = std::move(answer.bytes), .fds = std::move(answer.fds)});
 }
 
 void Session::send_error(const spec::VfioUserHeader& request, const Error& error) {
@@ -456,7 +486,7 @@ void Session::send_error(const spec::VfioUserHeader& request, const Error& error
                                     .message_size = kHeaderSize,
                                     .flags = spec::VFIO_USER_F_TYPE_REPLY | spec::VFIO_USER_F_ERROR,
                                     .error = errno_of(error)};
-  replies_.push_back({.bytes = bytes_of(header), .fd = {}});
+  replies_.push_back({.bytes = bytes_of(header), .fds = {}});
 }
 
 }  // namespace airlock::vfio_user

@@ -55,7 +55,7 @@ class Session {
  private:
   struct Answer {
     std::vector<std::byte> bytes;  // room for the header, then the payload
-    Fd fd;
+    std::vector<Fd> fds;
   };
   // Nothing: the answer comes later, by a Reply.
   using Outcome = Result<std::optional<Answer>>;
@@ -74,6 +74,7 @@ class Session {
   Outcome on_dma_unmap(const Message& message);
   Outcome on_device_info(std::span<const std::byte> payload);
   Outcome on_region_info(std::span<const std::byte> payload);
+  Outcome on_region_io_fds(std::span<const std::byte> payload);
   Outcome on_irq_info(std::span<const std::byte> payload);
   Outcome on_set_irqs(Message& message);
   Outcome on_region_read(std::span<const std::byte> payload);

@@ -8,7 +8,10 @@
 
 #include <cerrno>
 
+#include <fmt/core.h>
+
 #include "vfio_user/session_fixture.h"
+#include "wire/socket.h"
 
 namespace airlock::vfio_user {
 namespace {
@@ -85,8 +88,8 @@ TEST_F(SessionTest, TellsOfAMappableRegionFirstWhatToAskWith) {
   EXPECT_EQ(info.argsz, 64U);
   EXPECT_EQ(info.flags, 7U);  // READ | WRITE | MMAP, no CAPS
   EXPECT_EQ(info.cap_offset, 0U);
-  EXPECT_FALSE(answer.fd);
-  EXPECT_FALSE(region_info(RecordingHandler::kMapped, 63).fd);
+  EXPECT_TRUE(answer.fds.empty());
+  EXPECT_TRUE(region_info(RecordingHandler::kMapped, 63).fds.empty());
 }
 
 TEST_F(SessionTest, GivesOneAreaAndOneFdToWhoHasRoom) {
@@ -107,7 +110,8 @@ TEST_F(SessionTest, GivesOneAreaAndOneFdToWhoHasRoom) {
   struct stat ours = {};
   struct stat theirs = {};
   ASSERT_EQ(fstat(handler_.memfd().get(), &ours), 0);
-  ASSERT_EQ(fstat(answer.fd.get(), &theirs), 0);
+  ASSERT_EQ(answer.fds.size(), 1U);
+  ASSERT_EQ(fstat(answer.fds.front().get(), &theirs), 0);
   EXPECT_EQ(ours.st_ino, theirs.st_ino);
 }
 
@@ -120,7 +124,7 @@ TEST_F(SessionTest, TakesARegionInfoRequestThatIsLonger) {
                                                     .size = 0,
                                                     .offset = 0});
   payload.resize(4064);
-  EXPECT_TRUE(send(spec::VFIO_USER_DEVICE_GET_REGION_INFO, payload).fd);
+  EXPECT_EQ(send(spec::VFIO_USER_DEVICE_GET_REGION_INFO, payload).fds.size(), 1U);
 }
 
 class SessionWithoutFdsTest : public SessionTest {
@@ -132,7 +136,97 @@ TEST_F(SessionWithoutFdsTest, GivesNoMappingToAClientThatTakesNoFds) {
   EXPECT_EQ(send_version(0, 0, R"({"capabilities":{"max_msg_fds":0}})").error(), 0U);
   const Answer answer = region_info(RecordingHandler::kMapped, 64);
   EXPECT_EQ(answer.as<spec::VfioUserRegionInfo>().flags, 3U);
-  EXPECT_FALSE(answer.fd);
+  EXPECT_TRUE(answer.fds.empty());
+}
+
+// --- Doorbells: VFIO_USER 1.8 -----------------------------------------------------------------
+
+using IoFds = spec::VfioUserRegionIoFds;
+using IoFd = spec::VfioUserSubRegionIoeventfd;
+constexpr std::uint32_t kAllDoorbells = sizeof(IoFds) + kMaxMessageFds * sizeof(IoFd);
+
+class SessionDoorbellTest : public SessionTest {
+ protected:
+  void SetUp() override {}
+  void greet(std::uint32_t fds) {
+    const std::string json = fmt::format(R"({{"capabilities":{{"max_msg_fds":{}}}}})", fds);
+    EXPECT_EQ(send_version(0, 0, json).error(), 0U);
+  }
+};
+
+TEST_F(SessionDoorbellTest, GivesAsManyDoorbellsAsFdsFitAMessage) {
+  greet(100);
+  const Answer answer = doorbells({kAllDoorbells, 0, RecordingHandler::kPlain, 0});
+  ASSERT_EQ(answer.error(), 0U);
+  const auto info = answer.as<IoFds>();
+  EXPECT_EQ(info.argsz, kAllDoorbells);
+  EXPECT_EQ(info.flags, 0U);
+  EXPECT_EQ(info.index, RecordingHandler::kPlain);
+  ASSERT_EQ(info.count, kMaxMessageFds);
+  ASSERT_EQ(answer.payload.size(), kAllDoorbells);
+  ASSERT_EQ(answer.fds.size(), kMaxMessageFds);
+  for (std::uint32_t i = 0; i < info.count; ++i) {
+    const auto entry = answer.as<IoFd>(sizeof(IoFds) + i * sizeof(IoFd));
+    EXPECT_EQ(entry.offset, RecordingHandler::kDoorbellsAt + 4 * i);
+    EXPECT_EQ(entry.size, 2U);
+    EXPECT_EQ(entry.fd_index, i);
+    EXPECT_EQ(entry.type, spec::VFIO_USER_IO_FD_TYPE_IOEVENTFD);
+    EXPECT_EQ(entry.flags, 0U);
+  }
+  EXPECT_FALSE(handler_.bell.drain());
+  const std::uint64_t one = 1;
+  ASSERT_EQ(::write(answer.fds[3].get(), &one, sizeof one), 8);
+  EXPECT_TRUE(handler_.bell.drain());
+}
+
+TEST_F(SessionDoorbellTest, GivesNoMoreFdsThanTheClientTakes) {
+  greet(1);
+  const Answer answer = doorbells({kAllDoorbells, 0, RecordingHandler::kPlain, 0});
+  EXPECT_EQ(answer.as<IoFds>().count, 1U);
+  EXPECT_EQ(answer.payload.size(), sizeof(IoFds) + sizeof(IoFd));
+  EXPECT_EQ(answer.fds.size(), 1U);
+}
+
+TEST_F(SessionDoorbellTest, GivesNoneToAClientThatTakesNoFds) {
+  greet(0);
+  const Answer answer = doorbells({kAllDoorbells, 0, RecordingHandler::kPlain, 0});
+  EXPECT_EQ(answer.as<IoFds>().count, 0U);
+  EXPECT_EQ(answer.payload.size(), sizeof(IoFds));
+  EXPECT_TRUE(answer.fds.empty());
+}
+
+TEST_F(SessionDoorbellTest, TellsWhatToAskWithWhoHasNoRoom) {
+  greet(8);
+  const Answer answer = doorbells({sizeof(IoFds) + 8 * sizeof(IoFd) - 1, 0, 0, 0});
+  EXPECT_EQ(answer.as<IoFds>().argsz, sizeof(IoFds) + 8 * sizeof(IoFd));
+  EXPECT_EQ(answer.payload.size(), sizeof(IoFds));
+  EXPECT_TRUE(answer.fds.empty());
+  EXPECT_EQ(doorbells({sizeof(IoFds) + 8 * sizeof(IoFd), 0, 0, 0}).fds.size(), 8U);
+}
+
+TEST_F(SessionDoorbellTest, RegionsWithoutDoorbellsHaveNone) {
+  greet(8);
+  for (std::uint32_t index = 1; index < spec::VFIO_PCI_NUM_REGIONS; ++index) {
+    const Answer answer = doorbells({kAllDoorbells, 0, index, 0});
+    ASSERT_EQ(answer.error(), 0U);
+    EXPECT_EQ(answer.as<IoFds>().argsz, sizeof(IoFds));
+    EXPECT_EQ(answer.as<IoFds>().count, 0U);
+    EXPECT_TRUE(answer.fds.empty());
+  }
+}
+
+TEST_F(SessionDoorbellTest, RefusesQuestionsThatAreNone) {
+  greet(8);
+  EXPECT_EQ(doorbells({sizeof(IoFds) - 1, 0, 0, 0}).error(), EINVAL);
+  EXPECT_EQ(doorbells({kAllDoorbells, 1, 0, 0}).error(), EINVAL);
+  EXPECT_EQ(doorbells({kAllDoorbells, 0, spec::VFIO_PCI_NUM_REGIONS, 0}).error(), EINVAL);
+  EXPECT_EQ(doorbells({kAllDoorbells, 0, UINT32_MAX, 0}).error(), EINVAL);
+  EXPECT_EQ(doorbells({kAllDoorbells, 0, 0, 1}).error(), EINVAL);
+  EXPECT_EQ(send(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS, Bytes(15)).error(), EINVAL);
+  EXPECT_EQ(
+      send(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS, bytes_of(IoFds{16, 0, 0, 0}), some_eventfds(1))
+          .error(),
+      EINVAL);
 }
 
 TEST_F(SessionTest, DescribesRegionsThatAreNotMapped) {

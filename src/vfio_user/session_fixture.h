@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "spec/vfio_user_io_fds.h"
 #include "vfio_user/recording_handler.h"
 #include "vfio_user/session.h"
 #include "vfio_user/version.h"
@@ -22,7 +23,7 @@ using Calls = std::vector<std::string>;
 struct Answer {
   spec::VfioUserHeader header;
   Bytes payload;
-  Fd fd;
+  std::vector<Fd> fds;
 
   // 0: success.
   [[nodiscard]] std::uint32_t error() const {
@@ -89,7 +90,7 @@ class SessionTest : public testing::Test {
     Outgoing sent = std::move(reply).value_or(Outgoing{});
     Answer answer{.header = require_struct<spec::VfioUserHeader>(sent.bytes),
                   .payload = {sent.bytes.begin() + 16, sent.bytes.end()},
-                  .fd = std::move(sent.fd)};
+                  .fds = std::move(sent.fds)};
     EXPECT_EQ(answer.header.message_size, sent.bytes.size());
     EXPECT_EQ(answer.header.flags & 0xfU, spec::VFIO_USER_F_TYPE_REPLY);
     EXPECT_EQ(answer.header.message_id, id_);
@@ -119,6 +120,10 @@ class SessionTest : public testing::Test {
         spec::VFIO_USER_DEVICE_GET_REGION_INFO,
         bytes_of(spec::VfioUserRegionInfo{
             .argsz = argsz, .flags = 0, .index = index, .cap_offset = 0, .size = 0, .offset = 0}));
+  }
+
+  Answer doorbells(const spec::VfioUserRegionIoFds& ask) {
+    return send(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS, bytes_of(ask));
   }
 
   Answer dma_map(std::uint64_t address, std::uint64_t size, std::uint32_t flags = 3,

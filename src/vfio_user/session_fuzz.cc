@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/log.h"
+#include "spec/vfio_user_io_fds.h"
 #include "vfio_user/recording_handler.h"
 #include "vfio_user/session.h"
 
@@ -73,6 +74,11 @@ class Fuzzer {
       case spec::VFIO_USER_DEVICE_GET_REGION_INFO:
         append_struct(bytes, spec::VfioUserRegionInfo{number<std::uint32_t>() | 32, 0,
                                                       number<std::uint32_t>() & 15, 0, 0, 0});
+        break;
+      case spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS:
+        append_struct(bytes, spec::VfioUserRegionIoFds{number<std::uint32_t>() | 16, 0,
+                                                       number<std::uint32_t>() & 15,
+                                                       rarely() ? number<std::uint32_t>() : 0});
         break;
       case spec::VFIO_USER_DEVICE_GET_INFO:
       case spec::VFIO_USER_DEVICE_GET_IRQ_INFO:
@@ -167,7 +173,12 @@ class Fuzzer {
           header.flags == (spec::VFIO_USER_F_TYPE_REPLY | spec::VFIO_USER_F_ERROR);
       CHECK(is_error || header.flags == spec::VFIO_USER_F_TYPE_REPLY);
       CHECK(!is_error || (header.message_size == 16 && header.error != 0));
-      CHECK(!reply->fd || header.command == spec::VFIO_USER_DEVICE_GET_REGION_INFO);
+      const std::size_t most = is_error                                                   ? 0
+                               : header.command == spec::VFIO_USER_DEVICE_GET_REGION_INFO ? 1
+                               : header.command == spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS
+                                   ? RecordingHandler::kDoorbells
+                                   : 0;
+      CHECK(reply->fds.size() <= most);
     }
     CHECK(answers_due_ == 0);
   }

@@ -124,7 +124,6 @@ TEST_F(SessionTest, RefusesRepliesAndUnknownTypesAndKeepsTheConnection) {
 
 TEST_F(SessionTest, RefusesWhatItDoesNotDo) {
   const Bytes payload(16);
-  EXPECT_EQ(send(spec::VFIO_USER_DEVICE_GET_REGION_IO_FDS, payload).error(), EOPNOTSUPP);
   EXPECT_EQ(send(spec::VFIO_USER_REGION_WRITE_MULTI, payload).error(), EOPNOTSUPP);
   EXPECT_EQ(send(spec::VFIO_USER_DIRTY_PAGES, payload).error(), EOPNOTSUPP);
   EXPECT_EQ(send(spec::VFIO_USER_DEVICE_FEATURE, payload).error(), ENOTTY);

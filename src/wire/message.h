@@ -33,7 +33,7 @@ struct Message {
 /// A whole message on its way out: the header is in `bytes`.
 struct Outgoing {
   std::vector<std::byte> bytes;
-  Fd fd;  // goes with the first byte, if there is one
+  std::vector<Fd> fds;  // go with the first byte
 };
 
 /// A copy of the T at `offset` of `bytes`; nothing if it does not lie inside.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wire/socket.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -103,6 +104,7 @@ Result<std::size_t> send_some(int socket, std::span<const std::byte> bytes,
 }
 
 Result<void> SendQueue::push(Outgoing message) {
+  CHECK(message.fds.size() <= kMaxMessageFds);
   const std::size_t size = message.bytes.size();
   const bool fits =
       messages_.size() < kMaxMessages && airlock_range_within(bytes_, size, kMaxBytes);
@@ -117,10 +119,14 @@ Result<void> SendQueue::push(Outgoing message) {
 Result<Progress> SendQueue::flush(int socket) {
   while (!messages_.empty()) {
     const Outgoing& first = messages_.front();
-    const int fd = first.fd.get();
-    const bool with_fd = sent_ == 0 && first.fd;
-    const std::size_t count = TRY(send_some(socket, std::span(first.bytes).subspan(sent_),
-                                            with_fd ? std::span(&fd, 1) : std::span<const int>()));
+    std::array<int, kMaxMessageFds> fds{};
+    std::size_t fd_count = 0;
+    if (sent_ == 0) {
+      for (const Fd& fd : first.fds)
+        fds.at(fd_count++) = fd.get();
+    }
+    const std::size_t count = TRY(
+        send_some(socket, std::span(first.bytes).subspan(sent_), std::span(fds).first(fd_count)));
     if (count == 0) return Progress::kWouldBlock;
     sent_ += count;
     if (sent_ < first.bytes.size()) continue;

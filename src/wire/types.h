@@ -22,4 +22,11 @@ struct MappableArea {
   std::uint64_t size = 0;    // bytes, not zero; page aligned
 };
 
+/// A register of a region, writes to which have an eventfd instead: whatever the value.
+struct IoEventFd {
+  std::uint64_t offset = 0;    // in the region; a multiple of `size`
+  std::uint32_t size = 0;      // bytes of such a write: 1, 2, 4 or 8
+  std::uint32_t fd_index = 0;  // in what comes with the description
+};
+
 }  // namespace airlock::vfio_user
