@@ -83,7 +83,8 @@ class BlkQueue {
   /// Asks for interrupts; true if something is there already, so that poll() is next.
   bool arm();
   /// After arm() and what was waited for: asks for no more interrupts, and takes those that came.
-  /// One of vector 0 may have been a device in need, whose requests are completed then.
+  /// One of vector 0 may have been a device in need, whose requests are completed then; where the
+  /// queue's own came as well, it stays for the next time.
   void disarm();
 
   [[nodiscard]] std::size_t inside() const { return inside_; }
