@@ -203,6 +203,13 @@ class Clients(ProcessTest):
             harness.airlock("blk", "verify", "--device", f"vfio-user+huge-pages:{device.socket}",
                             "--total", "8M", "--iodepth-max", "8")
 
+    def test_doorbells_are_taken_from_who_is_trusted_with_them(self):
+        with self.device("--poll-max", "0us", backend="memory:8M") as device:
+            harness.airlock("blk", "verify", "--device", f"vfio-user+doorbells:{device.socket}",
+                            "--total", "8M", "--iodepth-max", "8")
+        self.refused("blk", "info", "--device", "vfio-user+everything:x", status=2,
+                     says="vfio-user:PATH")
+
 
 class Lifecycle(ProcessTest):
     def test_sigterm_ends_it_with_0_and_removes_the_socket(self):

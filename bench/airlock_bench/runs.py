@@ -66,7 +66,8 @@ def client_words(setup, point, method, server, programs, image, disk_bytes):
     common = ["--rw", point.rw, "--rwmixread", READ_PERCENT, "--bs", point.block_bytes,
               "--iodepth", point.depth]
     if setup.who == "airlock":
-        return [harness.AIRLOCK, "blk", "bench", "--device", f"vfio-user:{server.socket}", *common,
+        return [harness.AIRLOCK, "blk", "bench",
+                "--device", f"vfio-user+doorbells:{server.socket}", *common,
                 "--runtime", microseconds(method.runtime), "--ramp", microseconds(method.ramp),
                 *airlock_waits(setup), *(["--in-place"] if setup.how == IN_PLACE else []),
                 "--json"]

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver/open_by_name.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <string_view>
 
 #include <fmt/core.h>
@@ -13,13 +15,34 @@ namespace airlock::driver {
 
 namespace {
 
-constexpr std::string_view kVfioUser = "vfio-user:";
-constexpr std::string_view kVfioUserHugePages = "vfio-user+huge-pages:";
+constexpr std::string_view kVfioUser = "vfio-user";
 constexpr std::string_view kPci = "pci:";
 
 SysfsTransport::Options place_of(const std::string& name) {
   SysfsTransport::Options where;
   where.address = name.substr(kPci.size());
+  return where;
+}
+
+// vfio-user[+huge-pages][+doorbells]:PATH
+std::optional<VfioUserTransport::Options> socket_of(std::string_view name) {
+  const std::size_t colon = name.find(':');
+  if (!name.starts_with(kVfioUser) || colon == std::string_view::npos) return std::nullopt;
+  VfioUserTransport::Options where;
+  where.path = name.substr(colon + 1);
+  std::string_view trusted = name.substr(kVfioUser.size(), colon - kVfioUser.size());
+  while (!trusted.empty()) {
+    const std::size_t end = std::min(trusted.find('+', 1), trusted.size());
+    const std::string_view word = trusted.substr(0, end);
+    if (word == "+huge-pages") {
+      where.trust.pages = shm::PageKind::kHuge;
+    } else if (word == "+doorbells") {
+      where.trust.doorbells = true;
+    } else {
+      return std::nullopt;
+    }
+    trusted.remove_prefix(end);
+  }
   return where;
 }
 
@@ -63,12 +86,8 @@ std::string advice_on(const Error& error) {
 
 Opened<OpenedDevice> open_by_name(const std::string& name) {
   OpenedDevice found;
-  const bool huge = name.starts_with(kVfioUserHugePages);
-  if (huge || name.starts_with(kVfioUser)) {
-    VfioUserTransport::Options where;
-    where.path = name.substr((huge ? kVfioUserHugePages : kVfioUser).size());
-    where.pages = huge ? shm::PageKind::kHuge : shm::PageKind::kNormal;
-    auto connected = VfioUserTransport::connect(where);
+  if (const auto socket = socket_of(name)) {
+    auto connected = VfioUserTransport::connect(*socket);
     if (!connected) {
       return std::unexpected(explain(fmt::format("connect to {}", name), name, connected.error()));
     }

@@ -34,7 +34,8 @@ struct OpenedDisk {
 };
 
 /// Reaches what `name` names: vfio-user:PATH, or pci:ADDRESS of this machine; or
-/// vfio-user+huge-pages:PATH, whose server is trusted not to take huge pages away.
+/// vfio-user[+huge-pages][+doorbells]:PATH, whose server is trusted (VfioUserTransport::Trust) not
+/// to take huge pages away, and not to have us wait for room in its eventfds.
 Opened<OpenedDevice> open_by_name(const std::string& name);
 /// The same, and uses it as a disk.
 Opened<OpenedDisk> open_disk_by_name(const std::string& name, const Blk::Options& options);

@@ -28,12 +28,12 @@ constexpr std::uint16_t bar_register(std::uint32_t index) {
 
 Result<std::unique_ptr<VfioUserTransport>> VfioUserTransport::connect(const Options& options) {
   return adopt(TRY(vfio_user::Client::connect(options.path, {.timeout = options.timeout})),
-               options.pages);
+               options.trust);
 }
 
 Result<std::unique_ptr<VfioUserTransport>> VfioUserTransport::adopt(vfio_user::Client client,
-                                                                    shm::PageKind pages) {
-  std::unique_ptr<VfioUserTransport> transport(new VfioUserTransport(std::move(client), pages));
+                                                                    const Trust& trust) {
+  std::unique_ptr<VfioUserTransport> transport(new VfioUserTransport(std::move(client), trust));
   const auto info = TRY(transport->client_.device_info());
   if ((info.flags & spec::VFIO_DEVICE_FLAGS_PCI) == 0 ||
       info.num_regions <= spec::VFIO_PCI_CONFIG_REGION_INDEX) {
@@ -148,6 +148,7 @@ Result<void> VfioUserTransport::write_register(const Register& to, std::uint64_t
 // VFIO_USER 1.8. Many servers know nothing of it, and say so: the registers are written then.
 Result<void> VfioUserTransport::prepare_notifications(const pci::BarRange& range) {
   doorbells_.clear();
+  if (!trust_.doorbells) return {};
   auto given = [&] {
     const std::scoped_lock held(lock_);
     return client_.doorbells(range.bar, bar_sizes_[range.bar]);
@@ -187,7 +188,7 @@ Result<MappedRegion> VfioUserTransport::map(const pci::BarRange& range) {
   // The file is the region and nothing else, and nobody can shrink it under us.
   const auto file_size = checked_add(region.file_offset, region.size);
   if (!file_size) return fail({.code = Errc::kOutOfRange, .address = region.file_offset});
-  const auto memfd = TRY(shm::SealedMemfd::adopt(std::move(region.fd), *file_size, pages_));
+  const auto memfd = TRY(shm::SealedMemfd::adopt(std::move(region.fd), *file_size, trust_.pages));
   MappedRegion mapped;
   mapped.mapping = TRY(shm::Mapping::map(
       memfd.fd(), {.offset = region.file_offset + range.offset, .length = range.length}));

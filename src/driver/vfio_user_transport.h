@@ -20,19 +20,26 @@ namespace airlock::driver {
 /// asks for by message is refused by the client.
 class VfioUserTransport final : public PciTransport {
  public:
+  /// What a server is trusted with that nothing here can check.
+  struct Trust {
+    /// kHuge: a region of huge pages is accepted, and it will not take them away.
+    shm::PageKind pages = shm::PageKind::kNormal;
+    /// Queues are notified by eventfds of the server's, and it will not have us wait for room in
+    /// one (it could clear O_NONBLOCK and fill the counter between our look and our write).
+    bool doorbells = false;
+  };
   struct Options {
     std::string path;
     std::chrono::milliseconds timeout{5000};  // for connecting, and for each answer
-    /// kHuge: a region of huge pages is accepted, from a server trusted not to take them away.
-    shm::PageKind pages = shm::PageKind::kNormal;
+    Trust trust{};
   };
 
   /// Connects, places the BARs, and enables memory and bus mastering. Errors: those of Client and
   /// place_bars(); kNotVirtio (not a PCI device); kMalformed (a BAR does not stay where it is put).
   static Result<std::unique_ptr<VfioUserTransport>> connect(const Options& options);
   /// The same over a connected client.
-  static Result<std::unique_ptr<VfioUserTransport>> adopt(
-      vfio_user::Client client, shm::PageKind pages = shm::PageKind::kNormal);
+  static Result<std::unique_ptr<VfioUserTransport>> adopt(vfio_user::Client client,
+                                                          const Trust& trust);
 
   Result<void> read_config(std::uint16_t offset, std::span<std::byte> target) override;
   Result<void> write_config(std::uint16_t offset, std::span<const std::byte> source) override;
@@ -40,7 +47,7 @@ class VfioUserTransport final : public PciTransport {
   Result<std::uint64_t> read(const Register& from) override;
   Result<void> write(const Register& to, std::uint64_t value) override;
   Result<void> post(const Register& to, std::uint64_t value) override;
-  /// By a queue's doorbell, an eventfd of the device's, where it has one.
+  /// By a queue's doorbell, an eventfd of the device's, where it has one and is trusted with it.
   Result<void> prepare_notifications(const pci::BarRange& range) override;
   Result<MappedRegion> map(const pci::BarRange& range) override;
   [[nodiscard]] std::uint16_t interrupt_vectors() const override { return vectors_; }
@@ -58,8 +65,8 @@ class VfioUserTransport final : public PciTransport {
   }
 
  private:
-  VfioUserTransport(vfio_user::Client client, shm::PageKind pages)
-      : client_(std::move(client)), pages_(pages) {}
+  VfioUserTransport(vfio_user::Client client, const Trust& trust)
+      : client_(std::move(client)), trust_(trust) {}
   Result<void> find_bars();
   Result<void> program_bars();
   Result<void> put_bar(std::uint16_t at, std::uint32_t value, std::uint32_t mask);
@@ -77,7 +84,7 @@ class VfioUserTransport final : public PciTransport {
 
   mutable std::mutex lock_;  // for client_
   vfio_user::Client client_;
-  shm::PageKind pages_;
+  Trust trust_;
   Bars bars_;
   BarAddresses addresses_{};
   pci::BarSizes bar_sizes_{};

@@ -97,13 +97,14 @@ class VfioUserTransportTest : public ::testing::Test {
   VfioUserTransportTest() { set_log_level(LogLevel::kError); }
   ~VfioUserTransportTest() override { stop(); }
 
-  Result<std::unique_ptr<VfioUserTransport>> connect(shm::PageKind pages = shm::PageKind::kNormal) {
+  Result<std::unique_ptr<VfioUserTransport>> connect(const VfioUserTransport::Trust& trust = {
+                                                         .doorbells = true}) {
     std::array<int, 2> ends{};
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
     server_ = MUST(vfio_user::Server::listen(context_, handler_, {.socket = Fd(ends[0])}));
     thread_ = std::jthread([this] { context_.run(); });
     auto client = MUST(vfio_user::Client::adopt(Fd(ends[1]), {}));
-    return VfioUserTransport::adopt(std::move(client), pages);
+    return VfioUserTransport::adopt(std::move(client), trust);
   }
   // Whether there are any. None is ever taken from the system's pool.
   bool offer_huge_pages() {
@@ -185,6 +186,18 @@ TEST_F(VfioUserTransportTest, NotifiesByDoorbellWhereThereIsOne) {
   EXPECT_TRUE(transport->write(kNotify0, 0));
   EXPECT_FALSE(bell.drain());
   EXPECT_EQ(handler_.notify_messages, 4);
+}
+
+// HD-19: a device could have a write to its eventfd wait for ever.
+TEST_F(VfioUserTransportTest, NotifiesByMessageWhereNobodyIsTrusted) {
+  const EventFd bell = MUST(EventFd::create());
+  handler_.bells = {{.offset = pci::notify_offset(0), .size = 2, .fd = bell.fd()}};
+  const auto transport = MUST(connect({}));
+  EXPECT_TRUE(transport->prepare_notifications(kNotify));
+  EXPECT_TRUE(transport->post(kNotify0, 0));
+  EXPECT_TRUE(transport->read(kNotify0));  // in order: it has arrived
+  EXPECT_EQ(handler_.notify_messages, 1);
+  EXPECT_FALSE(bell.drain());
 }
 
 TEST_F(VfioUserTransportTest, NotifiesByMessageWhereThereIsNoDoorbell) {
@@ -271,7 +284,8 @@ TEST_F(VfioUserTransportTest, RefusesARegionOfHugePages) {
 TEST_F(VfioUserTransportTest, TakesARegionOfHugePagesWhereItIsWanted) {
   if (!offer_huge_pages()) GTEST_SKIP() << "this kernel has no huge pages";
   // That far it is good; the file is larger than the region.
-  EXPECT_EQ(Blk::open(MUST(connect(shm::PageKind::kHuge)), {}).error().code, Errc::kWrongSize);
+  EXPECT_EQ(Blk::open(MUST(connect({.pages = shm::PageKind::kHuge})), {}).error().code,
+            Errc::kWrongSize);
 }
 
 TEST_F(VfioUserTransportTest, RefusesARegionInAFileOfAnotherSize) {

@@ -87,10 +87,8 @@ class FakeDevice {
       if (patience > 0) --patience;
       session_.handle(std::move(*message));
       while (auto reply = session_.take_reply()) {
-        std::vector<Fd> fds;
-        if (reply->fd) fds.push_back(std::move(reply->fd));
         // The guard may have had enough of this device.
-        if (!peer.send(reply->bytes, fds)) {
+        if (!peer.send(reply->bytes, reply->fds)) {
           peer.close();
           return true;
         }

@@ -16,10 +16,8 @@ bool is_reply(const spec::VfioUserHeader& header) {
   return (header.flags & spec::VFIO_USER_F_TYPE_MASK) == spec::VFIO_USER_F_TYPE_REPLY;
 }
 
-void send(vfio_user::RawPeer& wire, Outgoing message) {
-  std::vector<Fd> fds;
-  if (message.fd) fds.push_back(std::move(message.fd));
-  wire.send(message.bytes, fds);
+void send(vfio_user::RawPeer& wire, const Outgoing& message) {
+  wire.send(message.bytes, message.fds);
 }
 
 }  // namespace

@@ -211,9 +211,8 @@ std::string unwanted_fd(Hostile& self, Words /*words*/) {
 
 std::string two_fds(Hostile& self, Words /*words*/) {
   return arm(self, asks_for_region, [](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
-    std::vector<Fd> fds = vfio_user::some_eventfds(1);
-    fds.insert(fds.begin(), std::move(reply.fd));
-    wire.send(reply.bytes, fds);
+    reply.fds.push_back(std::move(vfio_user::some_eventfds(1).front()));
+    wire.send(reply.bytes, reply.fds);
   });
 }
 
