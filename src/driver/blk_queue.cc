@@ -321,7 +321,6 @@ Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint6
   const BlkRequest& request = pending.request;
   const std::uint64_t done = length_of(request) - pending.left;
   const bool reads = part.op == BlkOp::kRead;
-  const std::span<const std::byte> memory = reads ? request.target : request.source;
   pool::Pool& pool = device_.pool();
   if (pending.is_pinned) {
     part.data = Part::Data::kPinned;
