@@ -2,6 +2,7 @@
 #pragma once
 
 #include <charconv>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -12,8 +13,8 @@ namespace airlock {
 [[nodiscard]] inline std::optional<unsigned> parse_percent(std::string_view text) {
   if (text.ends_with('%')) text.remove_suffix(1);
   unsigned percent = 0;
-  const char* const last = text.data() + text.size();
-  const auto [end, error] = std::from_chars(text.data(), last, percent);
+  const char* const last = std::to_address(text.end());
+  const auto [end, error] = std::from_chars(std::to_address(text.begin()), last, percent);
   if (error != std::errc() || end != last || percent > 100) return std::nullopt;
   return percent;
 }

@@ -46,7 +46,7 @@ void HostilePeer::answer(Message request) {
   if (lying) {
     std::exchange(lie_, nullptr)(wire_, header, reply ? std::move(*reply) : Outgoing{});
   } else if (reply) {
-    send(wire_, std::move(*reply));
+    send(wire_, *reply);
   }
 }
 

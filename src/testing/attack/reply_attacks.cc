@@ -80,7 +80,8 @@ bool says_version(const Message& request) {
 template <class Change>
 std::string arm_changed(Hostile& self, HostilePeer::Condition condition, Change change) {
   return arm(self, std::move(condition),
-             [change](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
+             [change](RawPeer& wire, const Header& /*request*/, const Outgoing& honest) {
+               Outgoing reply{.bytes = honest.bytes, .fds = {}};
                change(reply);
                wire.send(reply.bytes);
              });
@@ -148,11 +149,12 @@ std::string too_small(Hostile& self, Words /*words*/) {
 
 // In two writes: any client has to take that.
 std::string in_pieces(Hostile& self, Words /*words*/) {
-  return arm(self, reads_register, [](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
-    const auto middle = reply.bytes.begin() + sizeof(Header) + 5;
-    wire.send(Bytes(reply.bytes.begin(), middle));
-    wire.send(Bytes(middle, reply.bytes.end()));
-  });
+  return arm(self, reads_register,
+             [](RawPeer& wire, const Header& /*request*/, const Outgoing& reply) {
+               const auto middle = reply.bytes.begin() + sizeof(Header) + 5;
+               wire.send(Bytes(reply.bytes.begin(), middle));
+               wire.send(Bytes(middle, reply.bytes.end()));
+             });
 }
 
 // The first part only.
@@ -164,21 +166,22 @@ std::string half(Hostile& self, Words /*words*/) {
 // Hangs up instead.
 std::string hang_up(Hostile& self, Words /*words*/) {
   return arm(self, reads_register,
-             [](RawPeer& wire, const Header& /*request*/, Outgoing /*reply*/) {
+             [](RawPeer& wire, const Header& /*request*/, const Outgoing& /*reply*/) {
                shutdown(wire.fd(), SHUT_RDWR);
              });
 }
 
 std::string twice(Hostile& self, Words /*words*/) {
-  return arm(self, reads_register, [](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
-    wire.send(reply.bytes);
-    wire.send(reply.bytes);
-  });
+  return arm(self, reads_register,
+             [](RawPeer& wire, const Header& /*request*/, const Outgoing& reply) {
+               wire.send(reply.bytes);
+               wire.send(reply.bytes);
+             });
 }
 
 // A reply to nothing, in front of the one that is due.
 std::string unasked(Hostile& self, Words /*words*/) {
-  return arm(self, reads_register, [](RawPeer& wire, const Header& request, Outgoing reply) {
+  return arm(self, reads_register, [](RawPeer& wire, const Header& request, const Outgoing& reply) {
     wire.send(vfio_user::make_message(static_cast<std::uint16_t>(request.message_id + 100),
                                       spec::VFIO_USER_REGION_READ, Bytes(20),
                                       spec::VFIO_USER_F_TYPE_REPLY));
@@ -188,32 +191,37 @@ std::string unasked(Hostile& self, Words /*words*/) {
 
 // MILLISECONDS: that late.
 std::string late(Hostile& self, Words words) {
-  return arm(self, reads_register,
-             [after = number(words[0])](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
-               let_pass(after);
-               wire.send(reply.bytes);
-             });
+  return arm(
+      self, reads_register,
+      [after = number(words[0])](RawPeer& wire, const Header& /*request*/, const Outgoing& reply) {
+        let_pass(after);
+        wire.send(reply.bytes);
+      });
 }
 
 // Answers a write that wants no answer.
 std::string to_posted(Hostile& self, Words /*words*/) {
-  return arm(self, posts_register, [](RawPeer& wire, const Header& request, Outgoing /*none*/) {
-    wire.send(vfio_user::make_message(request.message_id, request.command, Bytes(16),
-                                      spec::VFIO_USER_F_TYPE_REPLY));
-  });
+  return arm(self, posts_register,
+             [](RawPeer& wire, const Header& request, const Outgoing& /*none*/) {
+               wire.send(vfio_user::make_message(request.message_id, request.command, Bytes(16),
+                                                 spec::VFIO_USER_F_TYPE_REPLY));
+             });
 }
 
 std::string unwanted_fd(Hostile& self, Words /*words*/) {
-  return arm(self, reads_register, [](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
-    wire.send(reply.bytes, vfio_user::some_eventfds(1));
-  });
+  return arm(self, reads_register,
+             [](RawPeer& wire, const Header& /*request*/, const Outgoing& reply) {
+               wire.send(reply.bytes, vfio_user::some_eventfds(1));
+             });
 }
 
 std::string two_fds(Hostile& self, Words /*words*/) {
-  return arm(self, asks_for_region, [](RawPeer& wire, const Header& /*request*/, Outgoing reply) {
-    reply.fds.push_back(std::move(vfio_user::some_eventfds(1).front()));
-    wire.send(reply.bytes, reply.fds);
-  });
+  return arm(self, asks_for_region,
+             [](RawPeer& wire, const Header& /*request*/, const Outgoing& reply) {
+               std::vector<Fd> fds = vfio_user::some_eventfds(1);
+               fds.push_back(MUST(reply.fds.front().duplicate()));
+               wire.send(reply.bytes, fds);
+             });
 }
 
 constexpr std::array<Attack, 17> kReplyAttacks = {{
