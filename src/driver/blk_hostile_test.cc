@@ -233,6 +233,7 @@ TEST_P(BlkRunningLieTest, EndsAsItMust) {
   const auto& [variant, end] = GetParam();
   disk().own_features |= ring::Features::kMask;
   options_.device.ring_features = variant.features;
+  options_.device.always_tables = true;  // or there were nothing to lie about
   open();
   submit_three();
   tell(end.name);

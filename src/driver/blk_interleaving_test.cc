@@ -34,6 +34,7 @@ class BlkWorld {
     options.requests_max = 8;
     options.device.timeout = 50ms;
     options.device.ring_features = ring_features;
+    options.device.always_tables = true;  // or there were nothing to change
     blk_ = MUST(
         Blk::open(std::make_unique<testing::FakeTransport>(device_.device(), device_.memfd, lies_,
                                                            testing::FakeTransport::Options{true}),

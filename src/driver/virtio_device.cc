@@ -163,8 +163,9 @@ Result<std::unique_ptr<Queue>> VirtioDevice::set_up_queue(std::uint16_t index,
   if (features.indirect && shape.table_entries > 0) {
     table_memory = TRY(pool_->allocate_coherent(
         ring::IndirectTables::bytes(size, shape.table_entries), pool::kPageBytes));
-    tables = {
-        .start = table_memory.offset(), .entries = shape.table_entries, .spare = size.value() / 2};
+    tables = {.start = table_memory.offset(),
+              .entries = shape.table_entries,
+              .spare = options_.always_tables ? ring::IndirectTables::kNever : size.value() / 2};
   }
   auto ring = TRY(ring::DriverQueue::create({.queue = index,
                                              .size = size,

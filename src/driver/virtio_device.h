@@ -71,7 +71,10 @@ class VirtioDevice {
     std::uint16_t device_type = 0;  // VIRTIO_ID_*
     /// Features of the type that the caller can work with; each is accepted if offered.
     std::uint64_t features = 0;
-    std::uint64_t ring_features = kRingFeaturesByDefault;    // of kRingFeatures
+    std::uint64_t ring_features = kRingFeaturesByDefault;  // of kRingFeatures
+    /// Each request that fits one has an indirect table; else those while the ring is not half full
+    /// do without (IndirectTables::spare). With a table it takes one slot always.
+    bool always_tables = false;
     window::AddressMode prefer = window::AddressMode::kBus;  // where a device offers both
     unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;           // provisional numbers (DEF-2)
     unsigned dmb_bit = spec::VIRTIO_F_DMB;
