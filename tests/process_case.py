@@ -37,9 +37,12 @@ class ProcessTest(unittest.TestCase):
 
     def assert_asleep(self, *pids):
         """None of these processes runs, nor any that they have started: once all are at rest."""
-        everyone = sorted({one for pid in pids for one in harness.family(pid)})
-        for pid in everyone:
-            harness.settle(pid)
+        everyone = None
+        # Who was about to end while it was looked at is gone once the others have come to rest.
+        while (found := sorted({one for pid in pids for one in harness.family(pid)})) != everyone:
+            everyone = found
+            for pid in everyone:
+                harness.settle(pid)
         before = {pid: harness.switches(pid) for pid in everyone}
         self.assertTrue(all(before.values()), "a process without a switch: nothing is counted")
         threading.Event().wait(IDLE_SECONDS)  # the observation window, not a delay for something
