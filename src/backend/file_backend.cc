@@ -60,7 +60,6 @@ Fd reopen(const Fd& fd, int flags) {
 struct Found {
   Fd fd;
   struct stat status{};
-  bool in_memory = false;
 };
 
 /// RWF_NOWAIT is refused there, though nothing is simpler.
@@ -85,7 +84,6 @@ Opened<Found> open_and_look(const FileOptions& options) {
     found.fd = reopen(found.fd, access | O_NONBLOCK | O_EXCL);
     if (!found.fd) return refuse_errno(options);
   }
-  found.in_memory = S_ISREG(found.status.st_mode) && is_in_memory(found.fd);
   // io_uring takes O_NONBLOCK as a wish to fail rather than to wait, even for files.
   if (fcntl(found.fd.get(), F_SETFL, 0) != 0) return refuse_errno(options);
   return found;
@@ -240,7 +238,7 @@ Opened<std::unique_ptr<BlockBackend>> open_file(const FileOptions& options) {
   backend->target().buffered = std::move(found.fd);
   backend->target().name = options.path;
   backend->target().is_block_device = is_block_device;
-  backend->target().in_memory = found.in_memory;
+  backend->target().in_memory = !is_block_device && is_in_memory(backend->target().buffered);
   if (options.direct) TRY(open_direct(options, geometry, backend->target()));
   if (options.engine != FileEngine::kThreads) {
     backend->rings().prepare(options.channels, options.depth);

@@ -89,11 +89,12 @@ void FileChannel::try_at_once(FileJob& job) {
 std::size_t FileChannel::reap(std::span<BlockCompletion> target) {
   engine_poll();
   const std::size_t count = std::min(target.size(), finished_.size());
-  for (std::size_t i = 0; i < count; ++i) {
-    target[i] = jobs_[finished_[i]].completion();
-    free_.push_back(finished_[i]);
+  for (BlockCompletion& completion : target.first(count)) {
+    const JobIndex index = finished_.front();
+    finished_.pop_front();
+    completion = jobs_[index].completion();
+    free_.push_back(index);
   }
-  finished_.erase(finished_.begin(), finished_.begin() + static_cast<std::ptrdiff_t>(count));
   return count;
 }
 

@@ -7,6 +7,7 @@
 #include "backend/block_backend.h"
 #include "backend/file_job.h"
 #include "backend/file_target.h"
+#include "base/fifo.h"
 
 namespace airlock::backend {
 
@@ -57,7 +58,7 @@ class FileChannel : public BlockChannel {
   std::uint32_t depth_;
   std::vector<FileJob> jobs_;  // those that were needed so far; none ever moves
   std::vector<JobIndex> free_;
-  std::vector<JobIndex> finished_;
+  Fifo<JobIndex> finished_;
   Patience read_patience_;
   Patience write_patience_;
   bool cancelled_ = false;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/immediate_channel.h"
 
-#include <algorithm>
 #include <cerrno>
 
 namespace airlock::backend {
@@ -25,12 +24,7 @@ Result<void> ImmediateChannel::submit(const BlockRequest& request) {
 }
 
 std::size_t ImmediateChannel::reap(std::span<BlockCompletion> target) {
-  const std::size_t count = std::min(target.size(), done_.size());
-  for (BlockCompletion& completion : target.first(count)) {
-    completion = done_.front();
-    done_.pop_front();
-  }
-  return count;
+  return done_.take(target);
 }
 
 }  // namespace airlock::backend

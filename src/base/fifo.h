@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -33,6 +35,15 @@ class Fifo {
     CHECK(!empty());
     ++head_;
     if (empty()) clear();
+  }
+  /// Takes as many as there are and `target` has room for, oldest first; how many.
+  std::size_t take(std::span<T> target) {
+    const std::size_t count = std::min(target.size(), size());
+    for (T& item : target.first(count)) {
+      item = std::move(front());
+      pop_front();
+    }
+    return count;
   }
   void clear() {
     items_.clear();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/fifo.h"
 
+#include <array>
 #include <deque>
 #include <random>
 
@@ -25,6 +26,18 @@ TEST(Fifo, GivesBackInOrderWhatItTook) {
   EXPECT_TRUE(fifo.empty());
 }
 
+TEST(Fifo, FillsWhatThereIsRoomFor) {
+  Fifo<int> fifo;
+  for (int i = 0; i < 3; ++i)
+    fifo.push_back(i);
+  std::array<int, 2> target{};
+  EXPECT_EQ(fifo.take(target), 2U);
+  EXPECT_EQ(target, (std::array{0, 1}));
+  EXPECT_EQ(fifo.take(target), 1U);
+  EXPECT_EQ(target, (std::array{2, 1}));
+  EXPECT_EQ(fifo.take(target), 0U);
+}
+
 TEST(Fifo, AgreesWithADeque) {
   std::mt19937 random(1);
   Fifo<unsigned> fifo;
@@ -41,7 +54,7 @@ TEST(Fifo, AgreesWithADeque) {
     }
     ASSERT_EQ(fifo.size(), model.size());
   }
-  EXPECT_TRUE(std::equal(fifo.begin(), fifo.end(), model.begin(), model.end()));
+  EXPECT_TRUE(std::ranges::equal(fifo, model));
 }
 
 TEST(Fifo, AQueueThatNeverRunsEmptyKeepsItsMemory) {

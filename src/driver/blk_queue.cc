@@ -131,12 +131,7 @@ std::size_t BlkQueue::poll(std::span<BlkCompletion> target) {
     (void)reap();
     kick();
   }
-  const std::size_t count = std::min(target.size(), done_.size());
-  for (BlkCompletion& completion : target.first(count)) {
-    completion = done_.front();
-    done_.pop_front();
-  }
-  return count;
+  return done_.take(target);
 }
 
 Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {

@@ -29,39 +29,35 @@ using BlkStats = BlkNumbers<std::uint64_t>;
 /// The same as a queue's thread counts it.
 using BlkCounters = BlkNumbers<Counter>;
 
+/// Calls visit(number, other's number) for each.
+template <class Number, class Other, class Visit>
+void for_each_number(BlkNumbers<Number>& numbers, const BlkNumbers<Other>& other,
+                     const Visit& visit) {
+  visit(numbers.requests, other.requests);
+  visit(numbers.errors, other.errors);
+  visit(numbers.parts, other.parts);
+  visit(numbers.bytes_read, other.bytes_read);
+  visit(numbers.bytes_written, other.bytes_written);
+  visit(numbers.copies, other.copies);
+  visit(numbers.bytes_copied, other.bytes_copied);
+  visit(numbers.notifications, other.notifications);
+  visit(numbers.interrupts, other.interrupts);
+  visit(numbers.sleeps, other.sleeps);
+  visit(numbers.empty_polls, other.empty_polls);
+  visit(numbers.ring_full, other.ring_full);
+  visit(numbers.pool_full, other.pool_full);
+}
+
 /// Adds each number as it is at some moment of the call.
 inline BlkStats& operator+=(BlkStats& sum, const BlkCounters& queue) {
-  sum.requests += queue.requests.get();
-  sum.errors += queue.errors.get();
-  sum.parts += queue.parts.get();
-  sum.bytes_read += queue.bytes_read.get();
-  sum.bytes_written += queue.bytes_written.get();
-  sum.copies += queue.copies.get();
-  sum.bytes_copied += queue.bytes_copied.get();
-  sum.notifications += queue.notifications.get();
-  sum.interrupts += queue.interrupts.get();
-  sum.sleeps += queue.sleeps.get();
-  sum.empty_polls += queue.empty_polls.get();
-  sum.ring_full += queue.ring_full.get();
-  sum.pool_full += queue.pool_full.get();
+  for_each_number(sum, queue,
+                  [](std::uint64_t& number, const Counter& more) { number += more.get(); });
   return sum;
 }
 
 /// What was counted between `before` and `now`.
 inline BlkStats operator-(BlkStats now, const BlkStats& before) {
-  now.requests -= before.requests;
-  now.errors -= before.errors;
-  now.parts -= before.parts;
-  now.bytes_read -= before.bytes_read;
-  now.bytes_written -= before.bytes_written;
-  now.copies -= before.copies;
-  now.bytes_copied -= before.bytes_copied;
-  now.notifications -= before.notifications;
-  now.interrupts -= before.interrupts;
-  now.sleeps -= before.sleeps;
-  now.empty_polls -= before.empty_polls;
-  now.ring_full -= before.ring_full;
-  now.pool_full -= before.pool_full;
+  for_each_number(now, before, [](std::uint64_t& number, std::uint64_t less) { number -= less; });
   return now;
 }
 

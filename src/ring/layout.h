@@ -132,6 +132,15 @@ struct DriverQueueConfig {
   window::Publisher publisher;  // how offsets become the addresses that the device reads
   Features features{};
   IndirectTables tables{};  // allocated by the caller; not used without Features::indirect
+
+  /// Whether a request of `buffers` buffers can go into an indirect table, and whether it has to
+  /// with `free_slots` slots left.
+  [[nodiscard]] bool fits_table(std::uint32_t buffers) const {
+    return features.indirect && buffers >= 2 && buffers <= tables.entries;
+  }
+  [[nodiscard]] bool needs_table(std::uint32_t buffers, std::uint32_t free_slots) const {
+    return fits_table(buffers) && (free_slots < tables.spare || free_slots < buffers);
+  }
 };
 
 }  // namespace airlock::ring

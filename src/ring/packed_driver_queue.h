@@ -97,7 +97,7 @@ class PackedDriverQueue {
   /// Slots that a request of `buffers` buffers takes at least: one with an indirect table, which it
   /// gets where IndirectTables::spare says so, else one each.
   [[nodiscard]] std::uint32_t slots_for(std::uint32_t buffers) const {
-    return fits_table(buffers) ? 1 : buffers;
+    return config_.fits_table(buffers) ? 1 : buffers;
   }
   /// Slots that submit() may use now.
   [[nodiscard]] std::uint32_t free_slots() const { return free_slots_; }
@@ -146,9 +146,6 @@ class PackedDriverQueue {
   PackedDriverQueue(const DriverQueueConfig& config, std::uint64_t region_bytes,
                     const Views& views);
   std::unexpected<Error> break_with(Error error);
-  [[nodiscard]] bool fits_table(std::size_t buffers) const {
-    return config_.features.indirect && buffers >= 2 && buffers <= config_.tables.entries;
-  }
   void put(PackedPosition position, const airlock_descriptor& descriptor);
   void put_chain(std::uint16_t id, std::span<const Buffer> readable,
                  std::span<const Buffer> writable);

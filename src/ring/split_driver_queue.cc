@@ -50,8 +50,7 @@ Result<Token> SplitDriverQueue::submit(std::span<const Buffer> readable,
   const std::uint32_t writable_bytes =
       TRY(check_request(config_, region_bytes_, readable, writable));
   const auto count = static_cast<std::uint32_t>(readable.size() + writable.size());
-  const bool in_table =
-      fits_table(count) && (free_slots_ < config_.tables.spare || free_slots_ < count);
+  const bool in_table = config_.needs_table(count, free_slots_);
   const std::uint32_t slots = in_table ? 1 : count;
   if (slots > free_slots_) return fail({.code = Errc::kQueueFull, .queue = config_.queue});
   const std::uint16_t head = first_free_;
