@@ -1,169 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command line: stable, as scripts rely on it. The only file that includes CLI11.
+// The command line: stable, as scripts rely on it. `serve` has files of its own for its options.
 #include "cli/options.h"
 
 #include <functional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <CLI/CLI.hpp>
 
-#include "base/duration.h"
 #include "base/log.h"
-#include "base/percent.h"
-#include "base/size.h"
 #include "cli/attach.h"
 #include "cli/blk_commands.h"
 #include "cli/check.h"
 #include "cli/guard.h"
-#include "cli/ring_features.h"
+#include "cli/option_types.h"
+#include "cli/options_serve.h"
 #include "cli/serve_blk.h"
 
 namespace airlock::cli {
 
 namespace {
-
-/// A size with a suffix (64M), as bytes.
-void add_size(CLI::App& app, const std::string& name, std::uint64_t& target,
-              const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [&target, name](const std::string& text) {
-           const auto bytes = parse_size(text);
-           if (!bytes) {
-             throw CLI::ValidationError(name, fmt::format("'{}' is no size (such as 64M)", text));
-           }
-           target = *bytes;
-         },
-         help)
-      ->type_name("SIZE");
-}
-
-/// A time with a unit (50us).
-void add_duration(CLI::App& app, const std::string& name, std::chrono::microseconds& target,
-                  const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [&target, name](const std::string& text) {
-           const auto time = parse_duration(text);
-           if (!time) {
-             throw CLI::ValidationError(name, fmt::format("'{}' is no time (such as 50us)", text));
-           }
-           target = *time;
-         },
-         help)
-      ->type_name("TIME");
-}
-
-/// A share of a whole (20%), in per cent.
-void add_percent(CLI::App& app, const std::string& name, unsigned& target,
-                 const std::string& help) {
-  app.add_option_function<std::string>(
-         name,
-         [&target, name](const std::string& text) {
-           const auto percent = parse_percent(text);
-           if (!percent) {
-             throw CLI::ValidationError(name,
-                                        fmt::format("'{}' is no share from 0% to 100%", text));
-           }
-           target = *percent;
-         },
-         help)
-      ->type_name("SHARE");
-}
-
-/// One of a few words.
-template <class T>
-void add_choice(CLI::App& app, const std::string& name, T& target,
-                std::vector<std::pair<std::string, T>> choices, const std::string& help) {
-  std::string words;
-  for (const auto& [word, value] : choices)
-    words += (words.empty() ? "" : "|") + word;
-  app.add_option_function<std::string>(
-         name,
-         [&target, name, words, choices = std::move(choices)](const std::string& text) {
-           for (const auto& [word, value] : choices) {
-             if (word != text) continue;
-             target = value;
-             return;
-           }
-           throw CLI::ValidationError(name, fmt::format("'{}' is none of {}", text, words));
-         },
-         help)
-      ->type_name(words);
-}
-
-/// --features: what of `target` is on or off.
-void add_features(CLI::App& app, std::uint64_t& target, const std::string& help) {
-  app.add_option_function<std::string>(
-         "--features",
-         [&target](const std::string& text) {
-           const auto chosen = choose_ring_features(text, target);
-           if (!chosen) throw CLI::ValidationError("--features", chosen.error());
-           target = *chosen;
-         },
-         fmt::format("{}: NAME=on|off,... of {}", help, ring_feature_names()))
-      ->type_name("LIST");
-}
-
-using Action = std::function<Outcome()>;
-
-void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
-  CLI::App& app = *serve.add_subcommand("blk", "A disk: serves FILE or memory as virtio-blk");
-  app.add_option("--socket,--socket-path", options.socket, "where QEMU finds the device")
-      ->type_name("PATH");
-  app.add_option("--fd", options.socket_fd, "a listening socket that was inherited, instead")
-      ->type_name("FD");
-  app.add_option("--backend", options.backend,
-                 "file:PATH[,direct=on|off], memory:SIZE or null:SIZE")
-      ->required()
-      ->type_name("BACKEND");
-  options.region = std::uint64_t{64} << 20U;
-  add_size(app, "--region", options.region,
-           "the buffer on the device, all that it can touch: a power of two (64M)");
-  app.add_flag("--huge-pages", options.huge_pages,
-               "back the region with huge pages; our own driver takes them from "
-               "vfio-user+huge-pages:PATH only");
-  add_choice<pci::DmaPolicy>(app, "--dma", options.dma,
-                             {{"require", pci::DmaPolicy::kRequire},
-                              {"prefer", pci::DmaPolicy::kPrefer},
-                              {"open", pci::DmaPolicy::kOpen}},
-                             "a driver that declines the region is refused; served over guest "
-                             "memory that the VMM shared; never asked (require)");
-  add_choice<pci::AddressOffer>(
-      app, "--address", options.address,
-      {{"bus", pci::AddressOffer::kBus}, {"offset", pci::AddressOffer::kOffset}},
-      "how a driver addresses the region: as VIRTIO_F_SWIOTLB or VIRTIO_F_DMB has it (bus)");
-  app.add_flag("--readonly", options.read_only, "refuse writes");
-  app.add_option("--queues", options.queues, "request queues, a thread each (1)")
-      ->check(CLI::Range(1, 64))
-      ->type_name("N");
-  app.add_option("--queue-size", options.queue_size, "entries of a queue (256)")
-      ->check(CLI::Range(kQueueSizeMin, kQueueSizeMax))
-      ->type_name("N");
-  add_features(app, options.ring_features, "what the rings are offered with (all on)");
-  add_duration(app, "--poll-max", options.poll_max,
-               "longest that a queue polls before it sleeps (100us)");
-  add_percent(app, "--poll-cpu", options.poll_cpu_percent,
-              "share of a core that a queue polls away in vain, at most: it sleeps at once when "
-              "that is used up (100%)");
-  app.add_option("--serial", options.serial, "what the disk answers to GET_ID, 20 bytes (airlock)")
-      ->type_name("TEXT");
-  add_choice<bool>(app, "--sandbox", options.sandbox, {{"on", true}, {"off", false}},
-                   "give up all rights but those of a server, once all is open (on); off is for "
-                   "debuggers");
-  app.add_option("--stats", options.stats, "write counters here as JSON at the end, and on SIGUSR1")
-      ->type_name("FILE");
-  app.footer(
-      "example:\n"
-      "  airlock serve blk --socket /run/disk.sock --backend file:disk.img\n"
-      "  qemu-system-x86_64 -m 2G ... -device "
-      "'{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/run/"
-      "disk.sock\"}}'");
-  app.callback([&] { action = [&] { return serve_blk(options); }; });
-}
 
 void add_device(CLI::App& app, std::string& target) {
   app.add_option("--device", target, "vfio-user:PATH or pci:ADDRESS")
@@ -178,6 +35,16 @@ void add_disk(CLI::App& app, Options& options) {
   add_features(
       app, options.ring_features,
       "what our driver may use, where it is on offer (all but in_order and notification_data)");
+}
+
+struct ServeCommands {
+  ServeBlkOptions blk;
+};
+
+void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
+  serve.require_subcommand(1);
+  serve.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend memory:1G");
+  add_serve_blk(serve, action, commands.blk);
 }
 
 struct BlkCommands {
@@ -355,11 +222,8 @@ Outcome run_command_line(int argc, char** argv) {
   app.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend file:disk.img");
 
   Action action;
-  ServeBlkOptions serve_blk_options;
-  CLI::App& serve = *app.add_subcommand("serve", "Serve a device to a VM");
-  serve.require_subcommand(1);
-  serve.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend memory:1G");
-  add_serve_blk(serve, action, serve_blk_options);
+  ServeCommands serve_commands;
+  add_serve(*app.add_subcommand("serve", "Serve a device to a VM"), action, serve_commands);
   BlkCommands blk_commands;
   add_blk(*app.add_subcommand("blk", "Use a disk through our own driver"), action, blk_commands);
   AttachOptions attach_options;

@@ -34,39 +34,21 @@ nlohmann::ordered_json to_json(const device::Endpoint::View& view) {
 
 }  // namespace
 
-std::string to_json(const ServeStats& stats) {
-  const auto& endpoint = stats.endpoint;
-  const auto& blk = stats.blk;
-  const nlohmann::ordered_json json = {
-      {"requests",
-       {{"read", blk.reads},
-        {"write", blk.writes},
-        {"flush", blk.flushes},
-        {"discard", blk.discards},
-        {"write_zeroes", blk.write_zeroes},
-        {"get_id", blk.get_ids}}},
-      {"bytes_read", blk.read_bytes},
-      {"bytes_written", blk.written_bytes},
-      {"copies", stats.copies},
-      {"copied_bytes", stats.copied_bytes},
-      {"refused", blk.refused},
-      {"io_errors", blk.io_errors},
-      {"clients", endpoint.clients},
-      {"notifications", endpoint.notifications},
-      {"interrupts", endpoint.queues.interrupts},
-      {"wake_ups", endpoint.queues.wake_ups},
-      {"empty_polls", endpoint.queues.empty_polls},
-      {"violations", endpoint.violations},
-      {"refusals", endpoint.refusals},
-      {"dma",
-       {{"maps", endpoint.dma_maps},
-        {"fds_closed", endpoint.dma_fds_closed},
-        {"fds_mapped", endpoint.dma_fds_mapped},
-        {"guest_bytes", endpoint.guest_bytes},
-        {"guest_bytes_max", endpoint.guest_bytes_max}}},
-      {"view", to_json(endpoint.view)},
-  };
-  return json.dump(2);
+void add_counters(nlohmann::ordered_json& json, const device::Endpoint::Stats& stats) {
+  json.update({{"clients", stats.clients},
+               {"notifications", stats.notifications},
+               {"interrupts", stats.queues.interrupts},
+               {"wake_ups", stats.queues.wake_ups},
+               {"empty_polls", stats.queues.empty_polls},
+               {"violations", stats.violations},
+               {"refusals", stats.refusals},
+               {"dma",
+                {{"maps", stats.dma_maps},
+                 {"fds_closed", stats.dma_fds_closed},
+                 {"fds_mapped", stats.dma_fds_mapped},
+                 {"guest_bytes", stats.guest_bytes},
+                 {"guest_bytes_max", stats.guest_bytes_max}}},
+               {"view", to_json(stats.view)}});
 }
 
 StatsFile::StatsFile(std::string path) : path_(std::move(path)) {
@@ -77,9 +59,9 @@ StatsFile::StatsFile(std::string path) : path_(std::move(path)) {
   }
 }
 
-void StatsFile::write(const ServeStats& stats) const {
+void StatsFile::write(const nlohmann::ordered_json& counters) const {
   if (!file_) return;
-  const std::string text = to_json(stats) + '\n';
+  const std::string text = counters.dump(2) + '\n';
   // A pipe has no size, and needs none.
   [[maybe_unused]] const int emptied = ftruncate(file_.get(), 0);
   const ssize_t written = ::write(file_.get(), text.data(), text.size());

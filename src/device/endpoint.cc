@@ -38,6 +38,8 @@ struct Endpoint::Session {
 
 Result<std::unique_ptr<Endpoint>> Endpoint::create(Options options, DeviceType& type) {
   std::unique_ptr<Endpoint> endpoint(new Endpoint(std::move(options), type));
+  type.attach({.post = endpoint->options_.post,
+               .config_changed = [raw = endpoint.get()] { raw->config_changed(); }});
   endpoint->session_ = TRY(endpoint->make_session());
   return endpoint;
 }
@@ -80,6 +82,10 @@ Endpoint::Stats Endpoint::stats() const {
   return sum;
 }
 
+void Endpoint::config_changed() {
+  if (session_ != nullptr) session_->pci->interrupt_config();
+}
+
 void Endpoint::drain() {
   if (session_ != nullptr) session_->model.queues().stop_and_wait(false);
 }
@@ -99,7 +105,7 @@ void Endpoint::disconnected() {
   if (session_ == nullptr) return;
   // Nobody is left to answer, so waiting for I/O keeps nobody waiting; and the next client must not
   // meet requests of this one.
-  session_->model.queues().stop_and_wait(true);
+  session_->model.stop_and_wait();
   // A client that kept it keeps no memory of ours, and no data. But where a process may come after
   // this one, the client may have let go of it to start that.
   if (options_.states == nullptr) session_->memfd.discard();

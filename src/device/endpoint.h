@@ -103,6 +103,7 @@ class Endpoint final : public vfio_user::Handler {
   Endpoint(Options options, DeviceType& type);
   Result<std::unique_ptr<Session>> make_session();
   Result<shm::SealedMemfd> next_region();
+  void config_changed();
   /// Changes guest memory while no queue uses it, then answers.
   void change_guest_memory(std::function<Result<void>(window::GuestMemory&)> change,
                            vfio_user::Reply reply);

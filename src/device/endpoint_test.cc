@@ -8,6 +8,8 @@
 #include <dirent.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "spec/pci.h"
@@ -27,10 +29,26 @@ class IdleType final : public DeviceType {
   [[nodiscard]] std::uint64_t features() const override { return 0; }
   [[nodiscard]] std::uint16_t queue_count() const override { return 1; }
   [[nodiscard]] std::uint16_t queue_size_max(std::uint16_t /*queue*/) const override { return 8; }
-  [[nodiscard]] std::span<const std::byte> config() const override { return {}; }
+  [[nodiscard]] std::span<const std::byte> config() const override { return config_; }
+  void write_config(std::uint32_t offset, std::span<const std::byte> source) override {
+    std::ranges::copy(source, config_.begin() + offset);
+  }
   Result<std::unique_ptr<QueueTask>> make_queue(const QueueContext& /*context*/) override {
     return fail(Errc::kUnsupported);
   }
+  void attach(const DeviceHost& host) override { host_ = host; }
+  void stopped() override { ++stops_; }
+
+  void change(std::byte value) {
+    config_.fill(value);
+    host_.config_changed();
+  }
+  [[nodiscard]] int stops() const { return stops_; }
+
+ private:
+  std::array<std::byte, 4> config_{};
+  DeviceHost host_;
+  int stops_ = 0;
 };
 
 std::size_t open_fds() {
@@ -155,6 +173,36 @@ TEST_F(EndpointTest, HasADoorbellForEachQueueAndNowhereElse) {
   const EventFd next =
       MUST(EventFd::adopt(Fd(dup(endpoint_->doorbells(pci::kRegistersBar)[0].fd))));
   EXPECT_FALSE(next.drain()) << "the old client's is the next one's";
+}
+
+// VIRTIO 1.3, 2.5.2: a change is seen by the generation.
+TEST_F(EndpointTest, ShowsAConfigurationThatBothSidesChange) {
+  make(pci::DmaPolicy::kRequire);
+  const auto read = [&](std::uint64_t offset) {
+    std::array<std::byte, 1> seen{};
+    EXPECT_TRUE(endpoint_->read(pci::kRegistersBar, offset, seen));
+    return seen[0];
+  };
+  const auto generation = [&] {
+    return read(offsetof(spec::VirtioPciCommonCfg, config_generation));
+  };
+  const std::byte before = generation();
+  type_.change(std::byte{7});
+  EXPECT_EQ(read(pci::kDeviceConfigOffset + 3), std::byte{7});
+  EXPECT_NE(generation(), before);
+  const std::array written{std::byte{9}};
+  ASSERT_TRUE(endpoint_->write(pci::kRegistersBar, pci::kDeviceConfigOffset + 2, written));
+  EXPECT_EQ(read(pci::kDeviceConfigOffset + 2), std::byte{9});
+  ASSERT_TRUE(endpoint_->write(pci::kRegistersBar, pci::kDeviceConfigOffset + 4, written));
+  EXPECT_EQ(read(pci::kDeviceConfigOffset + 4), std::byte{0}) << "past its end";
+}
+
+TEST_F(EndpointTest, TellsTheTypeThatAClientLeft) {
+  make(pci::DmaPolicy::kRequire);
+  EXPECT_EQ(type_.stops(), 0);
+  endpoint_->disconnected();
+  EXPECT_EQ(type_.stops(), 1);
+  type_.change(std::byte{1});  // with nobody there
 }
 
 TEST_F(EndpointTest, HasMsixAndNoOtherInterrupts) {

@@ -35,7 +35,7 @@ Result<void> RunningModel::start(const pci::Negotiated& negotiated,
   setups_.clear();
   for (const pci::QueueSetup& setup : queues) {
     if (auto started = start_queue(negotiated, setup); !started) {
-      queues_.stop_and_wait(true);  // at once: nothing was taken yet, or hardly anything
+      stop_and_wait();  // at once: nothing was taken yet, or hardly anything
       return started;
     }
   }
@@ -43,7 +43,15 @@ Result<void> RunningModel::start(const pci::Negotiated& negotiated,
 }
 
 void RunningModel::stop(std::function<void()> done) {
-  queues_.stop(true, std::move(done));
+  queues_.stop(true, [this, done = std::move(done)] {
+    type_.stopped();
+    done();
+  });
+}
+
+void RunningModel::stop_and_wait() {
+  queues_.stop_and_wait(true);
+  type_.stopped();
 }
 
 void RunningModel::reset_queue(std::uint16_t queue, std::function<void()> done) {

@@ -49,9 +49,14 @@ class RunningModel final : public pci::VirtioModel {
     return static_cast<std::uint32_t>(type_.config().size());
   }
   void read_config(std::uint32_t offset, std::span<std::byte> target) const override;
+  void write_config(std::uint32_t offset, std::span<const std::byte> source) override {
+    type_.write_config(offset, source);
+  }
   Result<void> start(const pci::Negotiated& negotiated,
                      std::span<const pci::QueueSetup> queues) override;
   void stop(std::function<void()> done) override;
+  /// As stop(), at once: waits for I/O. For when there is nobody left to answer.
+  void stop_and_wait();
   void reset_queue(std::uint16_t queue, std::function<void()> done) override;
   Result<void> start_queue(const pci::Negotiated& negotiated,
                            const pci::QueueSetup& setup) override;

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The subcommands of `airlock serve`, one a kind of device.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "cli/option_types.h"
+#include "cli/serve_blk.h"
+#include "cli/serve_options.h"
+
+namespace airlock::cli {
+
+/// What every kind of device has. `options` outlives the parsing.
+void add_serve_options(CLI::App& app, ServeOptions& options);
+
+// Each adds its subcommand to `serve`, which sets `action`. `options` outlives the action.
+void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options);
+
+}  // namespace airlock::cli

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <expected>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "cli/outcome.h"
+#include "cli/restart.h"
+#include "cli/serve_options.h"
+#include "device/device_type.h"
+
+namespace airlock::cli {
+
+/// A device that is ready to be shown to a VM.
+struct MadeDevice {
+  std::unique_ptr<device::DeviceType> type;
+  std::string text;  // what is behind it, for the log: "file:disk.img, 1G"
+  /// Adds its own counters to those that every device has, for --stats. Control thread.
+  std::function<void(nlohmann::ordered_json&)> add_counters;
+};
+
+/// Opens what the device needs, with all the rights that this process has: it is called before the
+/// process locks itself in, and before any byte of a peer was read. A kind of device that can't go
+/// on where another process ended refuses with cannot_go_on().
+using MakeDevice = std::function<std::expected<MadeDevice, Failure>(const Restart&)>;
+
+/// Serves one device on one socket until SIGTERM or SIGINT. `kind` names it, for the log ("blk").
+Outcome serve_device(std::string_view kind, const ServeOptions& options, const MakeDevice& make);
+
+/// Refuses to take the place of another process, where that is what was asked for.
+Outcome cannot_go_on(std::string_view kind, const Restart& restart);
+
+}  // namespace airlock::cli

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/serve_options.h"
+
+#include "cli/options_serve.h"
+
+namespace airlock::cli {
+
+void add_serve_options(CLI::App& app, ServeOptions& options) {
+  app.add_option("--socket,--socket-path", options.socket, "where QEMU finds the device")
+      ->type_name("PATH");
+  app.add_option("--fd", options.socket_fd, "a listening socket that was inherited, instead")
+      ->type_name("FD");
+  add_size(app, "--region", options.region,
+           "the buffer on the device, all that it can touch: a power of two (64M)");
+  app.add_flag("--huge-pages", options.huge_pages,
+               "back the region with huge pages; our own driver takes them from "
+               "vfio-user+huge-pages:PATH only");
+  add_choice<pci::DmaPolicy>(app, "--dma", options.dma,
+                             {{"require", pci::DmaPolicy::kRequire},
+                              {"prefer", pci::DmaPolicy::kPrefer},
+                              {"open", pci::DmaPolicy::kOpen}},
+                             "a driver that declines the region is refused; served over guest "
+                             "memory that the VMM shared; never asked (require)");
+  add_choice<pci::AddressOffer>(
+      app, "--address", options.address,
+      {{"bus", pci::AddressOffer::kBus}, {"offset", pci::AddressOffer::kOffset}},
+      "how a driver addresses the region: as VIRTIO_F_SWIOTLB or VIRTIO_F_DMB has it (bus)");
+  add_features(app, options.ring_features, "what the rings are offered with (all on)");
+  add_duration(app, "--poll-max", options.poll_max,
+               "longest that a queue polls before it sleeps (100us)");
+  add_percent(app, "--poll-cpu", options.poll_cpu_percent,
+              "share of a core that a queue polls away in vain, at most: it sleeps at once when "
+              "that is used up (100%)");
+  add_choice<bool>(app, "--sandbox", options.sandbox, {{"on", true}, {"off", false}},
+                   "give up all rights but those of a server, once all is open (on); off is for "
+                   "debuggers");
+  app.add_option("--stats", options.stats, "write counters here as JSON at the end, and on SIGUSR1")
+      ->type_name("FILE");
+}
+
+}  // namespace airlock::cli

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "pci/negotiation.h"
+#include "ring/features.h"
+
+namespace airlock::cli {
+
+/// What every kind of device is served with.
+struct ServeOptions {
+  std::string socket;                               // path to listen on; empty with socket_fd
+  int socket_fd = -1;                               // an inherited, listening socket
+  std::uint64_t region = std::uint64_t{64} << 20U;  // bytes
+  bool huge_pages = false;                          // for the region
+  pci::DmaPolicy dma = pci::DmaPolicy::kRequire;
+  pci::AddressOffer address = pci::AddressOffer::kBus;
+  std::uint64_t ring_features = ring::Features::kMask | pci::kTransportFeatures;  // on offer
+  std::chrono::microseconds poll_max{100};
+  unsigned poll_cpu_percent = 100;  // of a core, that a queue polls away in vain
+  std::string stats;                // file for the counters, written at the end and on SIGUSR1
+  bool sandbox = true;
+};
+
+}  // namespace airlock::cli
