@@ -57,9 +57,9 @@ class NetChannel {
 
   // The sending side.
 
-  /// Sends one frame, without its header: the bytes of `pieces`, one after the other, of memory that
-  /// a guest may change meanwhile. The header is a private copy; a backend makes sure that it fits
-  /// the frame. It may keep a copy of the frame until flush().
+  /// Sends one frame, without its header: the bytes of `pieces`, one after the other, of memory
+  /// that a guest may change meanwhile. The header is a private copy; a backend makes sure that it
+  /// fits the frame. It may keep a copy of the frame until flush().
   virtual NetSendResult send(const spec::VirtioNetHdr& header,
                              std::span<const shm::SharedBytes> pieces) = 0;
   /// Sends what send() has kept, as far as there is room: at the end of each batch, and whenever
@@ -104,21 +104,21 @@ class NetBackend {
   /// channels_max() at a time (CHECK). Control thread, also in a sandbox. Errors: kSystem.
   virtual Result<std::unique_ptr<NetChannel>> open_channel() = 0;
 
-  /// From now on frames are spread over the first `count` channels, 1 to all of those open: what the
-  /// others would get goes to these. All of them at first. Control thread. Errors: kSystem.
+  /// From now on frames are spread over the first `count` channels, 1 to all of those open: what
+  /// the others would get goes to these. All of them at first. Control thread. Errors: kSystem.
   virtual Result<void> use_channels(std::uint16_t count) {
     static_cast<void>(count);
     return {};
   }
 
-  /// What headers from receive() may ask for from now on: bits of offloads(), GUEST_* alone; none at
-  /// first. What is on its way meanwhile may come as it was. Control thread. Errors: kSystem.
+  /// What headers from receive() may ask for from now on: bits of offloads(), GUEST_* alone; none
+  /// at first. What is on its way meanwhile may come as it was. Control thread. Errors: kSystem.
   virtual Result<void> set_guest_offloads(std::uint64_t mask) = 0;
 
   /// Whether the other end is there.
   [[nodiscard]] virtual bool link_up() const = 0;
-  /// Calls `changed` whenever link_up() may have: on any thread, also inside a channel's calls, with
-  /// no lock held. Set once, before the first channel is in use.
+  /// Calls `changed` whenever link_up() may have: on any thread, also inside a channel's calls,
+  /// with no lock held. Set once, before the first channel is in use.
   virtual void on_link_change(std::function<void()> changed) = 0;
 
   [[nodiscard]] virtual NetBackendCounts counts() const = 0;
