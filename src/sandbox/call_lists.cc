@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/prctl.h>
 #include <sched.h>
@@ -105,6 +106,9 @@ constexpr AllowedCall kDevice[] = {
     {.name = "fsync"},
     {.name = "fdatasync"},
     command("ioctl", BLKDISCARD),
+    // An open tap interface: which frames may come unsegmented, which of its queues are used.
+    command("ioctl", TUNSETOFFLOAD),
+    command("ioctl", TUNSETQUEUE),
     // Rings that exist already, and are restricted to transfers themselves. A new one would not be,
     // and its operations pass by this filter: io_uring_setup is not here.
     {.name = "io_uring_enter"},
