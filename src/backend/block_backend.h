@@ -78,6 +78,10 @@ class BlockChannel {
   /// kSystem (ECANCELED), after cancel() where that is known.
   virtual Result<void> submit(const BlockRequest& request) = 0;
 
+  /// A hint: a request for `length` bytes at `offset` will be submitted soon, and its data may be
+  /// fetched meanwhile. Cheap, and changes nothing. The range is checked as that of a request is.
+  virtual void expect(BlockOp /*op*/, std::uint64_t /*offset*/, std::uint64_t /*length*/) {}
+
   /// Starts what waits to be started and fetches what finished; the number of completions. If
   /// `target` is full afterwards there may be more.
   virtual std::size_t reap(std::span<BlockCompletion> target) = 0;

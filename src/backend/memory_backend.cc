@@ -17,6 +17,10 @@ namespace airlock::backend {
 
 namespace {
 
+constexpr std::uint64_t kLineBytes = 64;
+// By then the processor has seen that it goes on, and fetches the rest by itself.
+constexpr std::uint64_t kPrefetchBytes = 1024;
+
 /// Owns the private mapping.
 class Memory {
  public:
@@ -35,6 +39,18 @@ class Memory {
   Memory& operator=(const Memory&) = delete;
 
   explicit operator bool() const { return base_ != MAP_FAILED; }
+
+  /// Has the first bytes of a range fetched while something else is done.
+  void prefetch(std::uint64_t offset, std::uint64_t length, bool to_write) const {
+    const std::span<std::byte> bytes = range(offset, std::min(length, kPrefetchBytes));
+    for (std::size_t at = 0; at < bytes.size(); at += kLineBytes) {
+      if (to_write) {
+        __builtin_prefetch(&bytes[at], 1);
+      } else {
+        __builtin_prefetch(&bytes[at]);
+      }
+    }
+  }
 
   [[nodiscard]] std::span<std::byte> range(std::uint64_t offset, std::uint64_t length) const {
     CHECK(airlock_range_within(offset, length, size_));
@@ -65,6 +81,13 @@ class MemoryChannel : public ImmediateChannel {
  public:
   MemoryChannel(const Memory& memory, bool read_only, std::uint32_t depth)
       : ImmediateChannel(read_only, depth), memory_(&memory) {}
+
+  // A copy of a block that is in no cache spends most of its time on waiting for the first lines.
+  void expect(BlockOp op, std::uint64_t offset, std::uint64_t length) override {
+    if (op == BlockOp::kRead || op == BlockOp::kWrite) {
+      memory_->prefetch(offset, length, op == BlockOp::kWrite);
+    }
+  }
 
  protected:
   void perform(const BlockRequest& request) override {

@@ -35,6 +35,8 @@ struct FakeStorage {
 
   /// All that were submitted. Segments are gone once a request finished.
   std::vector<backend::BlockRequest> seen;
+  /// All that expect() was called with: their op, offset and length.
+  std::vector<backend::BlockRequest> expected;
   std::uint32_t channels_open = 0;
   std::uint32_t cancels = 0;  // calls of cancel()
 
@@ -66,6 +68,10 @@ class FakeChannel : public backend::BlockChannel {
     disk_->seen.push_back(request);
     pending_.push_back(request);
     return {};
+  }
+
+  void expect(backend::BlockOp op, std::uint64_t offset, std::uint64_t length) override {
+    disk_->expected.push_back({.op = op, .offset = offset, .length = length});
   }
 
   std::size_t reap(std::span<backend::BlockCompletion> target) override {

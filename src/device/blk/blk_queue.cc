@@ -85,6 +85,7 @@ class BlkQueue final : public QueueTask {
   bool find_room();
   /// Checks a chain just taken and what it asks for. Errors: kChainTooBig, kTooSmall.
   Result<void> check(Record& record) const;
+  void expect(const BlkRequest& request) const;
   /// Fetches what finished; true if there was any.
   bool take_finished();
   void show_driver();
@@ -175,20 +176,18 @@ Result<bool> BlkQueue::take_new() {
     bytes_in_flight_ += record.charge;
     if (!record.chain.readable().empty()) record.chain.readable().front().prefetch_for_write(0);
   }
-  bool good = true;
-  for (const RecordIndex index : std::span(batch).first(taken)) {
-    if (good) {
-      if (const auto checked = check(records_[index]); !checked) {
-        outcome = fail(checked.error());
-        good = false;
-      }
+  std::size_t good = 0;  // of a driver that broke a rule nothing more is done
+  for (; good < taken; ++good) {
+    if (const auto checked = check(records_[batch[good]]); !checked) {
+      outcome = fail(checked.error());
+      break;
     }
-    // Of a driver that broke a rule nothing more is done.
-    if (good) {
-      begin(index);
-    } else {
-      release(index);
-    }
+  }
+  for (const RecordIndex index : std::span(batch).subspan(good, taken - good))
+    release(index);
+  for (std::size_t i = 0; i < good; ++i) {
+    if (i + 1 < good) expect(records_[batch[i + 1]].request);
+    begin(batch[i]);
   }
   TRY(outcome);
   return taken > 0;
@@ -210,6 +209,13 @@ Result<void> BlkQueue::check(Record& record) const {
   auto parsed = parse_blk_request(record.chain, options_.limits, record.request);
   if (!parsed) parsed.error().queue = queue_;
   return parsed;
+}
+
+void BlkQueue::expect(const BlkRequest& request) const {
+  const bool read = request.kind == Kind::kRead;
+  if ((!read && request.kind != Kind::kWrite) || request.data.length == 0) return;
+  options_.channel->expect(read ? backend::BlockOp::kRead : backend::BlockOp::kWrite,
+                           request.offset, request.data.length);
 }
 
 bool BlkQueue::take_finished() {

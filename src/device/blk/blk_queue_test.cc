@@ -294,6 +294,23 @@ TEST_F(BlkQueueTest, SparesAndAsksForNotifications) {
   EXPECT_EQ(driver_.ring().used_flags(), 0);
 }
 
+// What has no data, or is refused, is nothing to wait for.
+TEST_F(BlkQueueTest, SaysWhichTransferComesNext) {
+  driver_.read(0, 512);
+  driver_.write(2, filled(1024, 1));
+  driver_.flush();
+  driver_.read(FakeStorage::kBytes / 512, 512);  // past the end
+  driver_.read(4, 512);
+  poll_until_idle();
+  ASSERT_EQ(disk_->expected.size(), 2U);
+  EXPECT_EQ(disk_->expected[0].op, BlockOp::kWrite);
+  EXPECT_EQ(disk_->expected[0].offset, 1024U);
+  EXPECT_EQ(disk_->expected[0].length, 1024U);
+  EXPECT_EQ(disk_->expected[1].op, BlockOp::kRead);
+  EXPECT_EQ(disk_->expected[1].offset, 2048U);
+  EXPECT_EQ(disk_->seen.size(), 4U);
+}
+
 TEST_F(BlkQueueTest, AChainWithoutAStatusByteBreaksTheQueue) {
   const BuiltChain good = driver_.read(0, 512);
   ChainBuilder(driver_.ring())
