@@ -147,7 +147,7 @@ inline constexpr std::uint8_t VIRTIO_NET_CTRL_VLAN_DEL = 1;
 inline constexpr std::uint8_t VIRTIO_NET_CTRL_ANNOUNCE = 3;
 inline constexpr std::uint8_t VIRTIO_NET_CTRL_ANNOUNCE_ACK = 0;
 
-// Queue pairs in use: an Le16. VIRTIO 1.3, 5.1.6.5.5.
+// Queue pairs in use: an Le16. VIRTIO 1.3, 5.1.6.5.6.
 inline constexpr std::uint8_t VIRTIO_NET_CTRL_MQ = 4;
 inline constexpr std::uint8_t VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET = 0;
 

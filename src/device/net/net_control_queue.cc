@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/net/net_control_queue.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "device/net/net_ring.h"
+#include "spec/virtio_net.h"
+
+namespace airlock::device {
+
+namespace {
+
+/// Commands taken in one poll().
+constexpr unsigned kBatchCommands = 8;
+constexpr std::size_t kCommandBuffersAtFirst = 8;
+
+class NetControlQueue final : public QueueTask {
+ public:
+  NetControlQueue(NetRing ring, NetControlOptions options)
+      : ring_(std::move(ring)), options_(std::move(options)), chain_(kCommandBuffersAtFirst) {
+    CHECK(options_.answer && options_.carry_out && options_.metrics != nullptr);
+  }
+
+  Result<bool> poll() override;
+  void want_notifications(bool wanted) override {
+    ring_.ask_for_notifications(wanted && !waiting_);
+  }
+  [[nodiscard]] int completion_fd() const override { return options_.answer->fd(); }
+  [[nodiscard]] std::size_t in_flight() const override { return ring_.in_flight(); }
+  void drain(bool discard) override;
+  [[nodiscard]] Result<void> rebind() override { return ring_.rebind(); }
+
+ private:
+  /// Takes the next command and gives it away; false if there is none. Errors: the ring's;
+  /// kTooSmall.
+  Result<bool> take_next();
+  /// Answers the command given away, if the answer is there.
+  bool take_answer();
+  void answer(std::uint8_t ack);
+
+  NetRing ring_;
+  NetControlOptions options_;
+  ring::Chain chain_;
+  NetCommand command_;
+  std::uint64_t number_ = 0;  // of the last command that was given away
+  bool waiting_ = false;      // for its answer
+};
+
+Result<bool> NetControlQueue::poll() {
+  if (!ring_.usable()) return ring_.unusable();
+  bool progress = take_answer();
+  Result<void> outcome;
+  for (unsigned commands = 0; !waiting_ && commands < kBatchCommands; ++commands) {
+    const auto took = take_next();
+    if (!took) outcome = fail(took.error());
+    if (!took || !*took) break;
+    progress = true;
+    take_answer();
+  }
+  ring_.show();
+  if (!outcome) return fail(outcome.error());
+  return progress;
+}
+
+Result<bool> NetControlQueue::take_next() {
+  const bool took = TRY(ring_.take(chain_));
+  if (!took) return false;
+  if (const auto parsed = parse_net_command(chain_, options_.rules, command_); !parsed) {
+    return ring_.break_with(parsed.error());
+  }
+  if (command_.kind == NetCommand::Kind::kRefused) {
+    ++options_.metrics->refused;
+    answer(spec::VIRTIO_NET_ERR);
+    return true;
+  }
+  waiting_ = true;
+  options_.carry_out(command_, ++number_);
+  return true;
+}
+
+bool NetControlQueue::take_answer() {
+  if (!waiting_) return false;
+  const auto ack = options_.answer->take(number_);
+  if (!ack) return false;
+  waiting_ = false;
+  if (*ack == spec::VIRTIO_NET_OK) ++options_.metrics->commands;
+  answer(*ack);
+  return true;
+}
+
+void NetControlQueue::answer(std::uint8_t ack) {
+  MUST(chain_.write(0, std::as_bytes(std::span(&ack, 1))));
+  ring_.give_back(chain_, sizeof(ack));
+}
+
+void NetControlQueue::drain(bool discard) {
+  if (discard) {
+    ring_.abandon();
+    waiting_ = false;
+    return;
+  }
+  take_answer();
+  if (std::exchange(waiting_, false)) answer(spec::VIRTIO_NET_ERR);
+  ring_.show();
+}
+
+}  // namespace
+
+Result<std::shared_ptr<NetAnswer>> NetAnswer::create() {
+  return std::shared_ptr<NetAnswer>(new NetAnswer(TRY(EventFd::create())));
+}
+
+void NetAnswer::give(std::uint64_t number, std::uint8_t ack) {
+  {
+    const std::lock_guard lock(mutex_);
+    given_ = Given{.number = number, .ack = ack};
+  }
+  ready_.signal();
+}
+
+std::optional<std::uint8_t> NetAnswer::take(std::uint64_t number) {
+  static_cast<void>(ready_.drain());
+  const std::lock_guard lock(mutex_);
+  const auto given = std::exchange(given_, std::nullopt);
+  if (!given || given->number != number) return std::nullopt;
+  return given->ack;
+}
+
+Result<std::unique_ptr<QueueTask>> make_net_control_queue(const QueueContext& context,
+                                                          NetControlOptions options) {
+  return std::make_unique<NetControlQueue>(TRY(NetRing::open(context)), std::move(options));
+}
+
+}  // namespace airlock::device
