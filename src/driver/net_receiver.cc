@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "driver/net_receiver.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/range.h"
+
+namespace airlock::driver {
+
+namespace {
+
+constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioNetHdr);
+constexpr std::uint32_t kMergeableBytes = 4096;  // of a buffer, where frames may take several
+// Of the ring: so many are shown to the device even while there are frames to hand out.
+constexpr std::uint32_t kShowShare = 4;
+// Dropped by one look.
+constexpr unsigned kNonsenseMax = 64;
+
+std::uint32_t buffer_bytes_for(const NetInfo& info) {
+  if (info.mergeable) return kMergeableBytes;
+  const std::uint64_t whole = kHeaderBytes + kTaggedEthernetBytes + std::uint64_t{info.mtu};
+  return static_cast<std::uint32_t>((whole + pool::kSlotBytes - 1) / pool::kSlotBytes *
+                                    pool::kSlotBytes);
+}
+
+}  // namespace
+
+NetReceiver::NetReceiver(VirtioDevice& device, const Limits& limits)
+    : ring_(device, limits.spin),
+      limits_(limits),
+      buffer_bytes_(buffer_bytes_for(limits.info)),
+      frame_(limits.info.mergeable ? kReceivedFrameMax : buffer_bytes_ - kHeaderBytes) {}
+
+NetReceiver::~NetReceiver() {
+  stop({.code = Errc::kWrongState});
+  detach();
+}
+
+Result<std::optional<NetReceived>> NetReceiver::poll() {
+  if (!ready_ && !assemble()) {
+    if (ring_.broken()) return fail(*ring_.broken());
+    return std::nullopt;
+  }
+  ready_ = false;
+  return received_;
+}
+
+Result<void> NetReceiver::wait(std::chrono::milliseconds timeout) {
+  return ring_.wait([this] { return ready_ || assemble(); }, Deadline::after(timeout));
+}
+
+bool NetReceiver::arm() {
+  ring_.arm();
+  return ready_ || assemble();
+}
+
+Result<void> NetReceiver::attach(std::unique_ptr<Queue> queue) {
+  ring_.attach(std::move(queue));
+  assembly_ = {};
+  ready_ = false;
+  unshown_ = 0;
+  const std::uint64_t slots = ring_.ring().size().value();
+  buffer_count_ = static_cast<std::uint32_t>(std::min(slots, limits_.pool_bytes / buffer_bytes_));
+  if (buffer_count_ == 0) return fail({.code = Errc::kTooLarge, .address = buffer_bytes_});
+  buffers_ = TRY(ring_.device().pool().allocate_coherent(
+      std::uint64_t{buffer_count_} * buffer_bytes_, pool::kPageBytes));
+  ring_.begin();
+  for (std::uint32_t i = 0; i < buffer_count_; i++)
+    give_back(i);
+  return {};
+}
+
+void NetReceiver::start() {
+  unshown_ = 0;
+  ring_.kick();
+}
+
+void NetReceiver::stop(const Error& error) {
+  ring_.stop(error);
+  ready_ = false;
+}
+
+void NetReceiver::detach() {
+  ring_.detach();
+  buffers_.reset();
+}
+
+// Puts the next frame together: whether one is ready.
+bool NetReceiver::assemble() {
+  ring::Completion completion;
+  unsigned nonsense = 0;
+  while (nonsense < kNonsenseMax && ring_.take(completion)) {
+    const auto whole = take_buffer(completion);
+    if (!whole) {
+      ring_.stop_device(whole.error());
+      return false;
+    }
+    give_back(static_cast<std::uint32_t>(completion.cookie));
+    if (unshown_ >= buffer_count_ / kShowShare) start();
+    if (!*whole) continue;
+    if (accept()) {
+      ready_ = true;
+      return true;
+    }
+    ++ring_.counters().nonsense;
+    ++nonsense;
+  }
+  if (unshown_ > 0) start();
+  return false;
+}
+
+// Copies out what the device wrote to a buffer: whether the frame is complete. HD-3, HD-11.
+Result<bool> NetReceiver::take_buffer(const ring::Completion& completion) {
+  const auto index = static_cast<std::uint32_t>(completion.cookie);
+  CHECK(index < buffer_count_);
+  std::uint32_t skipped = 0;
+  if (assembly_.buffers_left == 0) {
+    TRY(begin_frame(index, completion.written_bytes));
+    skipped = kHeaderBytes;
+  }
+  const std::uint32_t bytes = completion.written_bytes - skipped;
+  if (bytes > frame_.size() - assembly_.bytes) {
+    return fail({.code = Errc::kBadLength, .detail = completion.written_bytes});
+  }
+  const std::uint64_t at = std::uint64_t{index} * buffer_bytes_ + skipped;
+  buffers_.bytes().copy_out(at, std::span(frame_).subspan(assembly_.bytes, bytes));
+  assembly_.bytes += bytes;
+  assembly_.buffers_left--;
+  return assembly_.buffers_left == 0;
+}
+
+// VIRTIO 1.3, 5.1.6.4: the first buffer has the header, which says how many there are.
+Result<void> NetReceiver::begin_frame(std::uint32_t index, std::uint32_t written) {
+  if (written < kHeaderBytes) return fail({.code = Errc::kBadLength, .detail = written});
+  assembly_.header =
+      buffers_.bytes().snapshot<spec::VirtioNetHdr>(std::uint64_t{index} * buffer_bytes_);
+  assembly_.bytes = 0;
+  assembly_.buffers_left = 1;
+  if (!limits_.info.mergeable) return {};
+  const std::uint16_t count = assembly_.header.num_buffers.get();
+  if (count == 0 || count > buffer_count_) {
+    return fail({.code = Errc::kMalformed, .detail = offsetof(spec::VirtioNetHdr, num_buffers)});
+  }
+  assembly_.buffers_left = count;
+  return {};
+}
+
+// Whether the frame and its header make sense; if so they are in received_. VIRTIO 1.3, 5.1.6.4.2:
+// what was not negotiated is not there.
+bool NetReceiver::accept() {
+  const spec::VirtioNetHdr& header = assembly_.header;
+  const bool missing = (header.flags & spec::VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
+  const bool checked = (header.flags & spec::VIRTIO_NET_HDR_F_DATA_VALID) != 0;
+  if (assembly_.bytes < kEthernetBytes) return false;
+  if (header.gso_type != spec::VIRTIO_NET_HDR_GSO_NONE) return false;
+  if ((missing || checked) && !limits_.info.may_lack_checksums) return false;
+  received_ = {.frame = std::span(frame_).first(assembly_.bytes),
+               .missing_checksum = std::nullopt,
+               .checksum_checked = checked};
+  if (missing) {
+    const std::uint32_t start = header.csum_start.get();
+    const std::uint32_t field = start + header.csum_offset.get();  // below 2^17
+    if (!airlock_range_within(field, sizeof(std::uint16_t), assembly_.bytes)) return false;
+    received_.missing_checksum = {.start = header.csum_start.get(),
+                                  .offset = header.csum_offset.get()};
+  }
+  ++ring_.counters().frames;
+  ring_.counters().bytes += assembly_.bytes;
+  return true;
+}
+
+// A buffer is the device's again: what is in it, it wrote itself.
+void NetReceiver::give_back(std::uint32_t index) {
+  if (!ring_.usable()) return;
+  const std::uint64_t at =
+      std::to_underlying(buffers_.offset()) + std::uint64_t{index} * buffer_bytes_;
+  const ring::Buffer buffer{.offset = window::RegionOffset{at}, .length = buffer_bytes_};
+  const auto put = ring_.ring().submit({}, std::span(&buffer, 1), index);
+  if (!put) return ring_.stop_device(put.error());
+  unshown_++;
+}
+
+}  // namespace airlock::driver
