@@ -15,6 +15,10 @@ Result<EventFd> EventFd::create() {
   return EventFd(TRY(own_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))), false);
 }
 
+Result<EventFd> EventFd::create_shared() {
+  return EventFd(TRY(own_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))), true);
+}
+
 Result<EventFd> EventFd::adopt(Fd fd) {
   const int flags = fcntl(fd.get(), F_GETFL);
   if (flags < 0 || fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) < 0) return fail(system_error());

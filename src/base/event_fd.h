@@ -10,6 +10,8 @@ class EventFd {
  public:
   /// Non-blocking, close-on-exec.
   static Result<EventFd> create();
+  /// The same for one that a peer will be sent: as of adopt().
+  static Result<EventFd> create_shared();
   /// Wraps an eventfd that a peer sent, and makes it non-blocking. The peer shares that flag and
   /// the counter: signal() looks whether there is room before it writes.
   static Result<EventFd> adopt(Fd fd);
@@ -17,6 +19,8 @@ class EventFd {
   EventFd() = default;
   explicit operator bool() const { return static_cast<bool>(fd_); }
   [[nodiscard]] int fd() const { return fd_.get(); }
+  /// For another process. Errors: kSystem.
+  [[nodiscard]] Result<Fd> duplicate() const { return fd_.duplicate(); }
 
   /// Adds one. A counter at its maximum stays there: the waiter is awake already.
   void signal() const;

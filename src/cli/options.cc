@@ -39,12 +39,14 @@ void add_disk(CLI::App& app, Options& options) {
 
 struct ServeCommands {
   ServeBlkOptions blk;
+  ServeVhostUserOptions vhost_user;
 };
 
 void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
   serve.require_subcommand(1);
   serve.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend memory:1G");
   add_serve_blk(serve, action, commands.blk);
+  add_serve_vhost_user(serve, action, commands.vhost_user);
 }
 
 struct BlkCommands {

@@ -108,6 +108,13 @@ Outcome cannot_go_on(std::string_view kind, const Restart& restart) {
 }
 
 Outcome serve_device(std::string_view kind, const ServeOptions& options, const MakeDevice& make) {
+  return serve_device_in_loop(
+      kind, options,
+      [&make](asio::io_context& /*context*/, const Restart& restart) { return make(restart); });
+}
+
+Outcome serve_device_in_loop(std::string_view kind, const ServeOptions& options,
+                             const MakeDeviceInLoop& make) {
   if (auto good = check(kind, options); !good) return good;
   static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
 
@@ -118,20 +125,22 @@ Outcome serve_device(std::string_view kind, const ServeOptions& options, const M
   auto restart = take_restart(options.region, pages);
   if (!restart) return std::unexpected(restart.error());
   asio::io_context context(1);  // outlives the device, which may post to it
-  const auto made = make(*restart);
+  auto made = make(context, *restart);
   if (!made) return std::unexpected(made.error());
-  auto endpoint = device::Endpoint::create(
-      {.pci = {.negotiation = {.policy = options.dma,
-                               .offer = options.address,
-                               .transport_features = options.ring_features},
-               .name = {}},
-       .region_bytes = options.region,
-       .pages = pages,
-       .post = [&context](std::function<void()> f) { asio::post(context, std::move(f)); },
-       .poll = {.longest = options.poll_max, .cpu_percent = options.poll_cpu_percent},
-       .states = restart->states.get(),
-       .region = std::move(restart->region)},
-      *made->type);
+  device::Endpoint::Options shown{
+      .pci = {.negotiation = {.policy = options.dma,
+                              .offer = options.address,
+                              .transport_features =
+                                  options.ring_features & made->transport_features},
+              .name = {}},
+      .region_bytes = options.region,
+      .pages = pages,
+      .post = [&context](std::function<void()> f) { asio::post(context, std::move(f)); },
+      .poll = {.longest = options.poll_max, .cpu_percent = options.poll_cpu_percent},
+      .states = restart->states.get(),
+      .region = std::move(restart->region)};
+  auto endpoint = made->type ? device::Endpoint::create(std::move(shown), *made->type)
+                             : device::Endpoint::create(std::move(shown), made->make_model);
   if (!endpoint) return cannot_present(options, endpoint.error());
 
   // Caught before the socket exists: who sees it may send a signal at once. It is kept until run().

@@ -13,38 +13,48 @@ namespace airlock::device {
 
 /// What one client has: made when it comes (the first when the endpoint is), gone when it goes.
 struct Endpoint::Session {
-  Session(shm::SealedMemfd file, shm::Mapping mapped, DeviceType& type, QueueSet::Options queues,
-          const QueueStates* states)
+  Session(shm::SealedMemfd file, shm::Mapping mapped, const MakeClientModel& make_model)
       : memfd(std::move(file)),
         mapping(std::move(mapped)),
         window(mapping.bytes()),
-        model(type, window, std::move(queues), states) {}
+        model(make_model({.window = window, .region = memfd})) {}
 
   [[nodiscard]] View view() const {
     const window::Touched touched = window.touched();
     const bool bus = touched.mode == window::AddressMode::kBus;
     return {.region_first = bus ? std::to_underlying(window.region_bus_base()) : 0,
             .region_bytes = window.region().size(),
-            .queues = model.setups(),
+            .queues = model->setups(),
             .touched = touched};
   }
 
   shm::SealedMemfd memfd;
   shm::Mapping mapping;
   window::Window window;
-  RunningModel model;
+  std::unique_ptr<ClientModel> model;
   std::unique_ptr<pci::VirtioPciDevice> pci;
 };
 
 Result<std::unique_ptr<Endpoint>> Endpoint::create(Options options, DeviceType& type) {
-  std::unique_ptr<Endpoint> endpoint(new Endpoint(std::move(options), type));
+  const QueueSet::Options queues{.post = options.post, .poll = options.poll, .on_broken = {}};
+  const auto make_model = [&type, queues, states = options.states](const ClientMemory& memory) {
+    return std::make_unique<RunningModel>(type, memory.window, queues, states);
+  };
+  std::unique_ptr<Endpoint> endpoint(new Endpoint(std::move(options), make_model));
   type.attach({.post = endpoint->options_.post,
                .config_changed = [raw = endpoint.get()] { raw->config_changed(); }});
   endpoint->session_ = TRY(endpoint->make_session());
   return endpoint;
 }
 
-Endpoint::Endpoint(Options options, DeviceType& type) : options_(std::move(options)), type_(type) {}
+Result<std::unique_ptr<Endpoint>> Endpoint::create(Options options, MakeClientModel make_model) {
+  std::unique_ptr<Endpoint> endpoint(new Endpoint(std::move(options), std::move(make_model)));
+  endpoint->session_ = TRY(endpoint->make_session());
+  return endpoint;
+}
+
+Endpoint::Endpoint(Options options, MakeClientModel make_model)
+    : options_(std::move(options)), make_model_(std::move(make_model)) {}
 
 Endpoint::~Endpoint() {
   drain();
@@ -53,12 +63,9 @@ Endpoint::~Endpoint() {
 Result<std::unique_ptr<Endpoint::Session>> Endpoint::make_session() {
   shm::SealedMemfd memfd = TRY(next_region());
   shm::Mapping mapping = TRY(memfd.map());
-  auto session = std::make_unique<Session>(
-      std::move(memfd), std::move(mapping), type_,
-      QueueSet::Options{.post = options_.post, .poll = options_.poll, .on_broken = {}},
-      options_.states);
-  session->pci = TRY(pci::VirtioPciDevice::create(options_.pci, session->model, session->window));
-  session->model.attach(*session->pci);
+  auto session = std::make_unique<Session>(std::move(memfd), std::move(mapping), make_model_);
+  session->pci = TRY(pci::VirtioPciDevice::create(options_.pci, *session->model, session->window));
+  session->model->attach(*session->pci);
   return session;
 }
 
@@ -74,8 +81,8 @@ Endpoint::Stats Endpoint::stats() const {
   Stats sum = stats_;
   if (session_ == nullptr) return sum;
   sum.guest_bytes = session_->window.guest_memory().mapped_bytes();
-  sum.notifications += session_->model.notifications();
-  sum.queues += session_->model.counts();
+  sum.notifications += session_->model->notifications();
+  sum.queues += session_->model->counts();
   sum.violations += session_->pci->violations();
   sum.refusals += session_->pci->refusals();
   sum.view = session_->view();
@@ -87,7 +94,7 @@ void Endpoint::config_changed() {
 }
 
 void Endpoint::drain() {
-  if (session_ != nullptr) session_->model.queues().stop_and_wait(false);
+  if (session_ != nullptr) session_->model->drain();
 }
 
 void Endpoint::connected() {
@@ -105,7 +112,7 @@ void Endpoint::disconnected() {
   if (session_ == nullptr) return;
   // Nobody is left to answer, so waiting for I/O keeps nobody waiting; and the next client must not
   // meet requests of this one.
-  session_->model.stop_and_wait();
+  session_->model->stop_and_wait();
   // A client that kept it keeps no memory of ours, and no data. But where a process may come after
   // this one, the client may have let go of it to start that.
   if (options_.states == nullptr) session_->memfd.discard();
@@ -131,8 +138,8 @@ vfio_user::RegionInfo Endpoint::region(std::uint32_t index) {
 std::vector<vfio_user::Doorbell> Endpoint::doorbells(std::uint32_t index) {
   std::vector<vfio_user::Doorbell> found;
   if (session_ == nullptr || index != pci::kRegistersBar) return found;
-  for (std::uint16_t queue = 0; queue < type_.queue_count(); ++queue) {
-    const auto doorbell = session_->model.doorbell(queue);
+  for (std::uint16_t queue = 0; queue < session_->model->queue_count(); ++queue) {
+    const auto doorbell = session_->model->doorbell(queue);
     if (!doorbell) break;  // a client does without
     found.push_back({.offset = pci::notify_offset(queue), .size = 2, .fd = (*doorbell)->fd()});
   }
@@ -163,6 +170,7 @@ Result<void> Endpoint::set_irq_eventfds(std::uint32_t /*index*/, std::uint32_t s
       return done;
     }
   }
+  session_->model->vectors_changed();
   return {};
 }
 
@@ -172,11 +180,13 @@ Result<void> Endpoint::deassign_irqs(std::uint32_t /*index*/, std::uint32_t star
     auto done = session_->pci->vectors().install(static_cast<std::uint16_t>(start + i), EventFd());
     if (!done) return done;
   }
+  session_->model->vectors_changed();
   return {};
 }
 
 Result<void> Endpoint::disable_irqs(std::uint32_t /*index*/) {
   session_->pci->vectors().remove_all();
+  session_->model->vectors_changed();
   return {};
 }
 
@@ -238,9 +248,9 @@ void Endpoint::change_guest_memory(std::function<Result<void>(window::GuestMemor
     return;
   }
   auto answer = std::make_shared<vfio_user::Reply>(std::move(reply));
-  session_->model.queues().pause([this, change = std::move(change), answer] {
+  session_->model->pause([this, change = std::move(change), answer] {
     const Result<void> changed = change(session_->window.guest_memory());
-    session_->model.queues().resume();
+    session_->model->resume();
     (*answer)(changed);
   });
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "device/client_model.h"
 #include "device/device_type.h"
 #include "device/queue_set.h"
 #include "device/queue_states.h"
@@ -69,8 +70,11 @@ class Endpoint final : public vfio_user::Handler {
     View view;
   };
 
-  /// `type` outlives it. Errors: those of SealedMemfd::create() and VirtioPciDevice::create().
+  /// A device whose queues run in this process. `type` outlives it.
+  /// Errors: those of SealedMemfd::create() and VirtioPciDevice::create().
   static Result<std::unique_ptr<Endpoint>> create(Options options, DeviceType& type);
+  /// One whose queues run wherever the models say: `make_model` is called for each client.
+  static Result<std::unique_ptr<Endpoint>> create(Options options, MakeClientModel make_model);
   ~Endpoint() override;
 
   [[nodiscard]] Stats stats() const;
@@ -100,7 +104,7 @@ class Endpoint final : public vfio_user::Handler {
  private:
   struct Session;
 
-  Endpoint(Options options, DeviceType& type);
+  Endpoint(Options options, MakeClientModel make_model);
   Result<std::unique_ptr<Session>> make_session();
   Result<shm::SealedMemfd> next_region();
   void config_changed();
@@ -109,7 +113,7 @@ class Endpoint final : public vfio_user::Handler {
                            vfio_user::Reply reply);
 
   Options options_;
-  DeviceType& type_;
+  MakeClientModel make_model_;
   Stats stats_;  // of the sessions before this one, and what only the endpoint knows
   std::unique_ptr<Session> session_;
 };

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/event_fd.h"
+#include "device/client_model.h"
 #include "device/device_type.h"
 #include "device/queue_set.h"
 #include "device/queue_states.h"
@@ -13,7 +14,7 @@ namespace airlock::device {
 
 /// A DeviceType at work for one client: what the PCI transport starts, notifies and stops. Control
 /// thread.
-class RunningModel final : public pci::VirtioModel {
+class RunningModel final : public ClientModel {
  public:
   /// `type`, `window` and `states` outlive it. A queue that is live in `states` (null: none is)
   /// goes on from there, and interrupts once: the driver may wait for one that the process before
@@ -21,19 +22,18 @@ class RunningModel final : public pci::VirtioModel {
   RunningModel(DeviceType& type, const window::Window& window, QueueSet::Options options,
                const QueueStates* states = nullptr);
 
-  /// Says where interrupts and violations go. Before anything is started.
-  void attach(pci::VirtioTransport& transport) { transport_ = &transport; }
+  void attach(pci::VirtioTransport& transport) override { transport_ = &transport; }
 
   [[nodiscard]] QueueSet& queues() { return queues_; }
-  /// Of running queues, by message or by doorbell.
-  [[nodiscard]] std::uint64_t notifications() const { return notifications_ + counts().doorbells; }
-  /// What wakes `queue` without this thread, whenever it runs: the same for as long as the model
-  /// lives. For the client, who may do with it what he likes. Errors: kSystem.
-  Result<const EventFd*> doorbell(std::uint16_t queue);
-  /// Of all queues since the start.
-  [[nodiscard]] QueueCounts counts() const;
-  /// The queues of the last start, those that were reset since as they were last.
-  [[nodiscard]] const std::vector<pci::QueueSetup>& setups() const { return setups_; }
+  [[nodiscard]] std::uint64_t notifications() const override {
+    return notifications_ + counts().doorbells;
+  }
+  Result<const EventFd*> doorbell(std::uint16_t queue) override;
+  [[nodiscard]] QueueCounts counts() const override;
+  [[nodiscard]] const std::vector<pci::QueueSetup>& setups() const override { return setups_; }
+  void pause(std::function<void()> paused) override { queues_.pause(std::move(paused)); }
+  void resume() override { queues_.resume(); }
+  void drain() override { queues_.stop_and_wait(false); }
 
   [[nodiscard]] std::uint16_t device_type() const override { return type_.virtio_id(); }
   [[nodiscard]] std::uint32_t pci_class() const override { return type_.pci_class(); }
@@ -55,8 +55,7 @@ class RunningModel final : public pci::VirtioModel {
   Result<void> start(const pci::Negotiated& negotiated,
                      std::span<const pci::QueueSetup> queues) override;
   void stop(std::function<void()> done) override;
-  /// As stop(), at once: waits for I/O. For when there is nobody left to answer.
-  void stop_and_wait();
+  void stop_and_wait() override;
   void reset_queue(std::uint16_t queue, std::function<void()> done) override;
   Result<void> start_queue(const pci::Negotiated& negotiated,
                            const pci::QueueSetup& setup) override;

@@ -39,6 +39,14 @@ Result<void> MsixVectors::install(std::uint16_t vector, EventFd event) {
   return {};
 }
 
+Result<Fd> MsixVectors::eventfd(std::uint16_t vector) const {
+  if (vector >= count_) return Fd();
+  Slot& slot = slots_[vector];
+  const std::scoped_lock lock(slot.mutex);
+  if (!slot.event) return Fd();
+  return slot.event.duplicate();
+}
+
 void MsixVectors::remove_all() {
   for (std::uint16_t vector = 0; vector < count_; ++vector) {
     Slot& slot = slots_[vector];

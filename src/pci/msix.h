@@ -28,6 +28,9 @@ class MsixVectors {
   /// What fired while there was none is delivered now: the guest had the vector masked.
   /// Errors: kOutOfRange.
   Result<void> install(std::uint16_t vector, EventFd event);
+  /// A duplicate of the eventfd in place; empty if there is none, or no such vector. Any thread.
+  /// Errors: kSystem.
+  [[nodiscard]] Result<Fd> eventfd(std::uint16_t vector) const;
   /// Takes all eventfds away: the client disabled MSI-X or left. Nothing stays pending.
   void remove_all();
   /// Forgets what fired without being heard: the device was reset.

@@ -8,6 +8,7 @@
 #include <functional>
 #include <span>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "window/window.h"
 
@@ -45,6 +46,9 @@ class VirtioTransport {
   /// Tells the driver that the configuration changed; call it after the change, on the control
   /// thread, so that no read falls between the two. VIRTIO 1.3, 2.5.2.
   virtual void interrupt_config() = 0;
+  /// A duplicate of the eventfd that an interrupt of `queue` is a signal of: empty while it has
+  /// none, as its vector is masked or there is none. Errors: kSystem.
+  [[nodiscard]] virtual Result<Fd> queue_eventfd(std::uint16_t queue) = 0;
   /// The driver broke a rule: DEVICE_NEEDS_RESET, a configuration interrupt, one log line for the
   /// first since the last reset. `error.queue` names the queue. DEF-5, DMB-D7.
   virtual void report_violation(const Error& error) = 0;
@@ -98,6 +102,10 @@ class VirtioModel {
   virtual void forget_queue(std::uint16_t /*queue*/) {}
   /// The driver notified an enabled queue of a running device.
   virtual void notify(std::uint16_t queue) = 0;
+  /// The region is elsewhere on the bus than it was: the window knows where.
+  virtual void region_moved() {}
+  /// VirtioTransport::queue_eventfd() may say something else than it did.
+  virtual void vectors_changed() {}
 };
 
 }  // namespace airlock::pci

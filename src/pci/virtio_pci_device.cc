@@ -138,7 +138,10 @@ void VirtioPciDevice::access_window(bool write) {
 // SYS-2, DMB-D10: the bus address that descriptors are measured against is where the BAR is now.
 void VirtioPciDevice::follow_region_bar() {
   const auto address = config_.bar_address(kRegionBar);
-  window_.set_region_bus_base(address ? window::BusAddress{*address} : window::Window::kUnplaced);
+  const window::BusAddress now = address ? window::BusAddress{*address} : window::Window::kUnplaced;
+  if (now == window_.region_bus_base()) return;
+  window_.set_region_bus_base(now);
+  model_.region_moved();
 }
 
 void VirtioPciDevice::read_registers(std::uint64_t offset, std::span<std::byte> target) {
@@ -157,6 +160,8 @@ void VirtioPciDevice::read_registers(std::uint64_t offset, std::span<std::byte> 
 void VirtioPciDevice::write_registers(std::uint64_t offset, std::span<const std::byte> source) {
   if (const auto part = overlap(offset, source.size(), kCommonOffset, common_.length())) {
     common_.write(part.inside, source.subspan(part.skip, part.length));
+    constexpr std::uint32_t kVector = offsetof(spec::VirtioPciCommonCfg, queue_msix_vector);
+    if (overlap(part.inside, part.length, kVector, sizeof(Le16))) model_.vectors_changed();
   }
   if (const auto part = overlap(offset, source.size(), kDeviceConfigOffset, model_.config_size())) {
     model_.write_config(part.inside, source.subspan(part.skip, part.length));
@@ -308,6 +313,10 @@ void VirtioPciDevice::finish_reset() {
 void VirtioPciDevice::interrupt_queue(std::uint16_t queue) {
   isr_.fetch_or(spec::VIRTIO_PCI_ISR_QUEUE);
   vectors_.fire(common_.queue_vector(queue));
+}
+
+Result<Fd> VirtioPciDevice::queue_eventfd(std::uint16_t queue) {
+  return vectors_.eventfd(common_.queue_vector(queue));
 }
 
 void VirtioPciDevice::interrupt_config() {

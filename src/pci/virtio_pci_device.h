@@ -96,6 +96,7 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
 
   void interrupt_queue(std::uint16_t queue) override;
   void interrupt_config() override;
+  [[nodiscard]] Result<Fd> queue_eventfd(std::uint16_t queue) override;
   void report_violation(const Error& error) override;
 
  private:

@@ -50,8 +50,7 @@ const sockaddr* as_sockaddr(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-Result<Progress> receive_some(int socket, MessageReader& reader) {
-  const std::span<std::byte> target = reader.target();
+Result<Received> receive_bytes(int socket, std::span<std::byte> target) {
   alignas(cmsghdr) std::byte control[CMSG_SPACE(kReceiveFds * sizeof(int))];
   iovec vector = {.iov_base = target.data(), .iov_len = target.size()};
   msghdr message = {};
@@ -64,14 +63,21 @@ Result<Progress> receive_some(int socket, MessageReader& reader) {
     received = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (received < 0 && errno == EINTR);
   if (received < 0) {
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return Progress::kWouldBlock;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return Received{};
     if (closed_by_peer(errno)) return fail(Errc::kPeerClosed);
     return fail(system_error());
   }
   std::vector<Fd> fds = take_fds(message);
   if (received == 0) return fail(Errc::kPeerClosed);
-  TRY(reader.advance(static_cast<std::size_t>(received), std::move(fds),
-                     (message.msg_flags & MSG_CTRUNC) != 0));
+  return Received{.bytes = static_cast<std::size_t>(received),
+                  .fds = std::move(fds),
+                  .fds_truncated = (message.msg_flags & MSG_CTRUNC) != 0};
+}
+
+Result<Progress> receive_some(int socket, MessageReader& reader) {
+  Received received = TRY(receive_bytes(socket, reader.target()));
+  if (received.bytes == 0) return Progress::kWouldBlock;
+  TRY(reader.advance(received.bytes, std::move(received.fds), received.fds_truncated));
   return Progress::kDone;
 }
 

@@ -12,6 +12,7 @@
 #include <deque>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "wire/message.h"
@@ -29,6 +30,17 @@ Result<sockaddr_un> unix_address(const std::string& path);
 
 /// The same for the system calls that take any address.
 const sockaddr* as_sockaddr(const sockaddr_un& address);
+
+/// What one recvmsg brought. No bytes: there is nothing now.
+struct Received {
+  std::size_t bytes = 0;
+  std::vector<Fd> fds;
+  bool fds_truncated = false;  // more came than kMaxMessageFds, and the kernel dropped some
+};
+
+/// Receives once, into `target`, which is not empty. Fds are close-on-exec.
+/// Errors: kPeerClosed, kSystem.
+Result<Received> receive_bytes(int socket, std::span<std::byte> target);
 
 /// Receives once, into what `reader` asks for. Fds are close-on-exec.
 /// Errors: kPeerClosed, kSystem, kMalformed (MessageReader::advance).

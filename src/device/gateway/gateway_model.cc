@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/gateway/gateway_model.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <numeric>
+#include <utility>
+
+#include <asio/steady_timer.hpp>
+
+#include "base/le.h"
+#include "base/log.h"
+#include "ring/layout.h"
+#include "spec/virtio.h"
+#include "spec/virtio_ring.h"
+
+namespace airlock::device {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// Where the backend is told that the region is in "our" memory: any place will do, as nobody but
+// the two of us, in SET_MEM_TABLE and SET_VRING_ADDR, speaks of it.
+constexpr std::uint64_t kUserBase = std::uint64_t{1} << 40U;
+
+// Where a queue starts. Of a packed ring both positions, each with its wrap counter, which is 1.
+constexpr std::uint32_t kSplitStart = 0;
+constexpr std::uint32_t kPackedStart = 0x80008000;
+
+// A backend that has given its queues back writes what was in flight for this long at most.
+constexpr milliseconds kInFlightLongest{1000};
+constexpr milliseconds kInFlightLook{1};
+constexpr milliseconds kLastWords{5000};  // when the client has left
+
+constexpr std::uint8_t kFeaturesOk = spec::VIRTIO_CONFIG_S_ACKNOWLEDGE |
+                                     spec::VIRTIO_CONFIG_S_DRIVER |
+                                     spec::VIRTIO_CONFIG_S_FEATURES_OK;
+
+}  // namespace
+
+/// Queues that the backend is asked to give back.
+struct GatewayModel::Stopping {
+  Stopping(asio::io_context& context, std::function<void()> then)
+      : timer(context), done(std::move(then)) {}
+
+  std::vector<std::uint16_t> queues;
+  std::size_t answers_due = 0;
+  asio::steady_timer timer;  // until what was in flight is in the rings
+  std::chrono::steady_clock::time_point deadline;
+  std::function<void()> done;
+};
+
+GatewayModel::GatewayModel(Gateway& gateway, const ClientMemory& memory)
+    : gateway_(gateway), memory_(memory), queues_(device::queue_count(gateway.shape())) {
+  gateway_.enter(*this);
+}
+
+GatewayModel::~GatewayModel() {
+  for (const Queue& queue : queues_) {
+    if (queue.call_wait == nullptr) continue;
+    [[maybe_unused]] const int still_the_eventfds = queue.call_wait->release();
+  }
+  stopping_.clear();
+  gateway_.leave(worked_);
+}
+
+std::uint16_t GatewayModel::device_type() const {
+  return gateway_.shape().kind.virtio_id;
+}
+
+std::uint32_t GatewayModel::pci_class() const {
+  return gateway_.shape().kind.pci_class;
+}
+
+std::uint16_t GatewayModel::queue_count() const {
+  return static_cast<std::uint16_t>(queues_.size());
+}
+
+std::uint16_t GatewayModel::queue_size_max(std::uint16_t /*queue*/) const {
+  return gateway_.shape().queue_size;
+}
+
+std::uint32_t GatewayModel::config_size() const {
+  return static_cast<std::uint32_t>(gateway_.config().size());
+}
+
+void GatewayModel::read_config(std::uint32_t offset, std::span<std::byte> target) const {
+  std::ranges::copy(std::span(gateway_.config()).subspan(offset, target.size()), target.begin());
+}
+
+void GatewayModel::write_config(std::uint32_t offset, std::span<const std::byte> source) {
+  gateway_.write_config(offset, source);
+}
+
+Result<const EventFd*> GatewayModel::doorbell(std::uint16_t queue) {
+  CHECK(queue < queues_.size());
+  EventFd& kick = queues_[queue].kick;
+  if (!kick) kick = TRY(EventFd::create_shared());
+  return &kick;
+}
+
+void GatewayModel::notify(std::uint16_t queue) {
+  ++notifications_;
+  if (queues_[queue].kick) queues_[queue].kick.signal();
+}
+
+bool GatewayModel::packed() const {
+  return negotiated_.has(spec::VIRTIO_F_RING_PACKED);
+}
+
+// --- what the driver wants ---
+
+Result<void> GatewayModel::start(const pci::Negotiated& negotiated,
+                                 std::span<const pci::QueueSetup> queues) {
+  CHECK(transport_ != nullptr);
+  negotiated_ = negotiated;
+  setups_.clear();
+  for (const pci::QueueSetup& setup : queues)
+    TRY(want(setup));
+  started_ = true;
+  bring_up();
+  return {};
+}
+
+Result<void> GatewayModel::start_queue(const pci::Negotiated& /*negotiated*/,
+                                       const pci::QueueSetup& setup) {
+  TRY(want(setup));
+  vhost_user::FrontEnd* const backend = gateway_.backend();
+  // If it is not there yet, or not that far, the queue is one of those that are brought up then.
+  if (backend == nullptr || !up_) return {};
+  bring_up_ring(*backend, queues_[setup.index]);
+  gateway_.flush();
+  return {};
+}
+
+Result<void> GatewayModel::want(const pci::QueueSetup& setup) {
+  std::erase_if(setups_, [&setup](const auto& old) { return old.index == setup.index; });
+  setups_.push_back(setup);
+  if (setup.index >= served_queue_count(gateway_.shape())) return {};
+  Queue& queue = queues_[setup.index];
+  TRY(doorbell(setup.index));
+  if (!queue.call) {
+    queue.call = TRY(EventFd::create_shared());
+    queue.call_wait = std::make_unique<asio::posix::stream_descriptor>(gateway_.context());
+    asio::error_code error;
+    queue.call_wait->assign(queue.call.fd(), error);
+    if (error) return fail(system_error(error.value()));
+    relay_calls(queue);
+  }
+  queue.setup = setup;
+  queue.wanted = true;
+  queue.base = packed() ? kPackedStart : kSplitStart;
+  queue.base_known = true;
+  return {};
+}
+
+void GatewayModel::stop(std::function<void()> done) {
+  started_ = false;
+  inflight_ = {};
+  for (Queue& queue : queues_)
+    queue.wanted = false;
+  take_down([this, done = std::move(done)] {
+    if (vhost_user::FrontEnd* const backend = gateway_.backend(); backend != nullptr) {
+      backend->reset_device();
+      gateway_.flush();
+    }
+    done();
+  });
+}
+
+void GatewayModel::reset_queue(std::uint16_t queue, std::function<void()> done) {
+  queues_[queue].wanted = false;
+  give_back({queue}, std::move(done));
+}
+
+void GatewayModel::stop_and_wait() {
+  started_ = false;
+  take_down([] {});
+  static_cast<void>(gateway_.settle(kLastWords));
+}
+
+void GatewayModel::pause(std::function<void()> paused) {
+  ++pauses_;
+  take_down(std::move(paused));
+}
+
+void GatewayModel::resume() {
+  --pauses_;
+  bring_up();
+}
+
+// SYS-2: the backend's table says where the region is now. Until a ring is found there again, it
+// does not run.
+void GatewayModel::region_moved() {
+  if (started_ && negotiated_.mode == window::AddressMode::kBus) take_down([this] { bring_up(); });
+}
+
+// --- what the backend is told ---
+
+void GatewayModel::bring_up() {
+  vhost_user::FrontEnd* const backend = gateway_.backend();
+  if (!started_ || pauses_ != 0 || up_ || backend == nullptr) return;
+  up_ = true;
+  worked_ = true;
+  ++round_;
+  backend->set_features(backend_features(negotiated_.features, backend->facts()));
+  backend->set_status(kFeaturesOk);
+  const bool tracks = backend->facts().has_protocol(spec::VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+  if (tracks && !inflight_.fd) {
+    std::uint16_t longest = 0;
+    for (const Queue& queue : queues_)
+      longest = std::max(longest, queue.setup.size);
+    backend->get_inflight(served_queue_count(gateway_.shape()), longest,
+                          [this, round = round_](vhost_user::Inflight inflight) {
+                            if (round != round_ || !up_) return;
+                            inflight_ = std::move(inflight);
+                            bring_up_rings();
+                          });
+    gateway_.flush();
+    return;
+  }
+  bring_up_rings();
+}
+
+void GatewayModel::bring_up_rings() {
+  vhost_user::FrontEnd& backend = *gateway_.backend();
+  if (inflight_.fd) {
+    if (auto file = inflight_.fd.duplicate()) {
+      backend.set_inflight(inflight_.shape, std::move(*file));
+    }
+  }
+  auto file = memory_.region.fd().duplicate();
+  if (!file) {
+    log(LogLevel::kError, "vhost-user: {}", describe(file.error()));
+    return gateway_.renew();
+  }
+  const bool bus = negotiated_.mode == window::AddressMode::kBus;
+  backend.set_region(
+      {.guest_address = bus ? std::to_underlying(memory_.window.region_bus_base()) : 0,
+       .size = memory_.region.size(),
+       .user_address = kUserBase},
+      std::move(*file));
+  for (Queue& queue : queues_) {
+    if (queue.wanted) bring_up_ring(backend, queue);
+  }
+  backend.set_status(kFeaturesOk | spec::VIRTIO_CONFIG_S_DRIVER_OK);
+  gateway_.flush();
+}
+
+void GatewayModel::bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue) {
+  const auto ring = ring_of(queue);
+  if (!ring) return;  // the region is elsewhere now
+  auto kick = queue.kick.duplicate();
+  backend.set_ring(*ring, kick ? std::move(*kick) : Fd(), call_of(queue));
+  backend.enable(queue.setup.index, true);
+  queue.state = Queue::State::kRunning;
+  // The driver may have notified nobody; a ring starts when it is kicked.
+  queue.kick.signal();
+}
+
+Result<vhost_user::Ring> GatewayModel::ring_of(Queue& queue) const {
+  const pci::QueueSetup& setup = queue.setup;
+  const ring::Format format = ring::Features::from(negotiated_.features).format;
+  const ring::QueueSize size = TRY(ring::QueueSize::from(setup.size, format));
+  const ring::Layout layout(size, format);
+  vhost_user::Ring ring{.index = setup.index, .size = setup.size, .base = queue.base};
+  ring.descriptor_area = TRY(user_address(setup.descriptor_area, layout.descriptors().bytes));
+  ring.driver_area = TRY(user_address(setup.driver_area, layout.driver().bytes));
+  ring.device_area = TRY(user_address(setup.device_area, layout.device().bytes));
+  queue.device_area = ring.device_area - kUserBase;
+  // A backend that died said nothing. What it had returned, the ring tells; a backend that tracks
+  // what is in flight knows the rest, and for one that works in order there is no rest.
+  if (!queue.base_known && !packed()) ring.base = used_index(queue);
+  return ring;
+}
+
+Result<std::uint64_t> GatewayModel::user_address(window::DriverAddress address,
+                                                 std::uint64_t bytes) const {
+  TRY(memory_.window.translate(address, bytes, window::Access::kWrite));
+  const bool bus = negotiated_.mode == window::AddressMode::kBus;
+  const std::uint64_t base = bus ? std::to_underlying(memory_.window.region_bus_base()) : 0;
+  return kUserBase + (std::to_underlying(address) - base);
+}
+
+std::uint16_t GatewayModel::used_index(const Queue& queue) const {
+  constexpr std::uint64_t kIndexOffset = 2;  // VIRTIO 1.3, 2.7.8
+  const auto& region = memory_.window.region();
+  return std::bit_cast<Le16>(region.load_acquire<std::uint16_t>(queue.device_area + kIndexOffset))
+      .get();
+}
+
+// --- and asked for back ---
+
+void GatewayModel::take_down(std::function<void()> done) {
+  up_ = false;
+  std::vector<std::uint16_t> all(queues_.size());
+  std::iota(all.begin(), all.end(), std::uint16_t{0});
+  give_back(std::move(all), std::move(done));
+}
+
+void GatewayModel::give_back(std::vector<std::uint16_t> queues, std::function<void()> done) {
+  std::erase_if(queues, [this](std::uint16_t queue) {
+    return queues_[queue].state != Queue::State::kRunning;
+  });
+  vhost_user::FrontEnd* const backend = gateway_.backend();
+  if (queues.empty() || backend == nullptr) return done();
+  auto stopping = std::make_shared<Stopping>(gateway_.context(), std::move(done));
+  stopping->queues = std::move(queues);
+  stopping->answers_due = stopping->queues.size();
+  stopping_.push_back(stopping);
+  for (const std::uint16_t queue : stopping->queues) {
+    queues_[queue].state = Queue::State::kStopping;
+    backend->enable(queue, false);
+    backend->stop_ring(queue, [this, queue, stopping](std::uint32_t base) {
+      queues_[queue].base = base;
+      queues_[queue].base_known = true;
+      queues_[queue].state = Queue::State::kIdle;
+      if (--stopping->answers_due > 0) return;
+      stopping->deadline = std::chrono::steady_clock::now() + kInFlightLongest;
+      finish_when_returned(stopping);
+    });
+  }
+  gateway_.flush();
+}
+
+// The answer says how far the backend has read; some have yet to write what they read.
+void GatewayModel::finish_when_returned(const std::shared_ptr<Stopping>& stopping) {
+  const bool returned = packed() || std::ranges::all_of(stopping->queues, [this](auto index) {
+                          const Queue& queue = queues_[index];
+                          return static_cast<std::uint16_t>(queue.base) == used_index(queue);
+                        });
+  if (returned) return finish(stopping);
+  if (std::chrono::steady_clock::now() > stopping->deadline) {
+    log(LogLevel::kInfo, "vhost-user: the backend keeps what was in flight: it has to come anew");
+    gateway_.renew();
+    return finish(stopping);
+  }
+  stopping->timer.expires_after(kInFlightLook);
+  stopping->timer.async_wait(
+      [this, kept = std::weak_ptr<Stopping>(stopping)](const asio::error_code& error) {
+        const auto there = kept.lock();
+        if (!error && there) finish_when_returned(there);
+      });
+}
+
+void GatewayModel::finish(const std::shared_ptr<Stopping>& stopping) {
+  std::erase(stopping_, stopping);
+  if (const auto done = std::exchange(stopping->done, {})) done();
+}
+
+void GatewayModel::backend_there() {
+  bring_up();
+}
+
+void GatewayModel::backend_lost() {
+  up_ = false;
+  for (Queue& queue : queues_) {
+    if (std::exchange(queue.state, Queue::State::kIdle) != Queue::State::kIdle) {
+      queue.base_known = false;
+      queue.base = packed() ? kPackedStart : kSplitStart;
+    }
+  }
+  for (const auto& stopping : std::exchange(stopping_, {}))
+    finish(stopping);
+}
+
+// --- interrupts ---
+
+// The VM's own eventfd, so that an interrupt passes nobody; ours where it has none now, as the
+// vector is masked: then it is kept until it has.
+Fd GatewayModel::call_of(const Queue& queue) const {
+  if (!gateway_.relays_interrupts()) {
+    auto direct = transport_->queue_eventfd(queue.setup.index);
+    if (direct && *direct) return std::move(*direct);
+  }
+  auto ours = queue.call.duplicate();
+  return ours ? std::move(*ours) : Fd();
+}
+
+void GatewayModel::relay_calls(Queue& queue) {
+  queue.call_wait->async_wait(asio::posix::stream_descriptor::wait_read,
+                              [this, &queue](const asio::error_code& error) {
+                                if (error) return;
+                                if (queue.call.drain()) {
+                                  ++relayed_;
+                                  transport_->interrupt_queue(queue.setup.index);
+                                }
+                                relay_calls(queue);
+                              });
+}
+
+void GatewayModel::vectors_changed() {
+  vhost_user::FrontEnd* const backend = gateway_.backend();
+  if (backend == nullptr || gateway_.relays_interrupts()) return;
+  bool any = false;
+  for (const Queue& queue : queues_) {
+    if (queue.state != Queue::State::kRunning) continue;
+    backend->set_call(queue.setup.index, call_of(queue));
+    any = true;
+  }
+  if (!any) return;
+  // What was signalled on the way here may have gone to an eventfd that nobody hears any more.
+  backend->when_done([this] {
+    for (const Queue& queue : queues_) {
+      if (queue.state == Queue::State::kRunning) transport_->interrupt_queue(queue.setup.index);
+    }
+  });
+  gateway_.flush();
+}
+
+}  // namespace airlock::device
