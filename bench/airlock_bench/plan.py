@@ -45,8 +45,8 @@ LARGE = POINTS[5:]
 
 
 class Setup(NamedTuple):
-    """Who is measured. `waits`: how both sides wait for each other, polling, sleeping, or adaptive
-    as our defaults are."""
+    """Who is measured. `waits`: how both sides wait for each other, polling, sleeping, glancing, or
+    adaptive as our defaults are."""
 
     who: str  # airlock, qemu (its storage daemon, through libblkio), direct (no device)
     data: str  # where the bytes are: null (nowhere), memory, file
@@ -73,6 +73,7 @@ class Setup(NamedTuple):
 
 IN_PLACE, BOUNCED = "in place", "bounced"
 POLLING, SLEEPING, ADAPTIVE = "polling", "sleeping", "adaptive"
+GLANCING = "glancing"  # sleeping, after a look of 5 us: no longer than to fall asleep takes
 # One hot buffer is the strictest that a copy can be held against. A device has as many buffers as
 # there are requests in flight.
 MEMCPY, MEMCPY_BUFFERS = "memcpy", "memcpy to a buffer for each request"
@@ -86,6 +87,7 @@ def setups():
     chosen += [Setup("airlock", data, IN_PLACE, ADAPTIVE,
                      points=(READ_1, READ_32, WRITE_32, MIXED_32))
                for data in ("null", "memory", "file")]
+    chosen += [Setup("airlock", data, IN_PLACE, GLANCING) for data in ("null", "file")]
     # A guard is in the way of messages, not of data: a few points tell.
     chosen += [Setup("airlock", "memory", IN_PLACE, waits, guarded=True,
                      points=(READ_1, READ_32, BIG_READ)) for waits in (POLLING, SLEEPING)]

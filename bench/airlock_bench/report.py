@@ -2,7 +2,7 @@
 """The Markdown of a measurement."""
 
 from . import targets
-from .plan import POINTS, SLEEPING, setups
+from .plan import GLANCING, POINTS, SLEEPING, setups
 from .results import LATENCIES
 
 METHOD = """\
@@ -11,14 +11,15 @@ The server runs on processor {server_cpu}, the client on processor {client_cpu},
 of {runtime} s after {ramp} s that do not count. A cell is the median of its runs, with the \
 quartiles. The disk has {disk}; the file is on a tmpfs, and all of it was written before. \
 **polling**: both sides look at the ring all the time; **sleeping**: neither ever does without \
-being woken; **adaptive**: our defaults. **in place**: the client's buffers are in the region, as \
-those of libblkio are in memory that the server maps; **bounced**: they are copied there. What \
-calls and waits has no depth: its numbers of depth 1 stand at every depth.
+being woken; **glancing**: both look for 5 us before they sleep; **adaptive**: our defaults. \
+**in place**: the client's buffers are in the region, as those of libblkio are in memory that the \
+server maps; **bounced**: they are copied there. What calls and waits has no depth: its numbers of \
+depth 1 stand at every depth.
 
 Processor seconds per GB are what the process used while it was measured, polling included. \
 A row's ratios are of IOPS: to the fastest qemu-storage-daemon at that point over the same kind of \
-data (`null`, or the file for everything else, since it has no memory to serve; a sleeping row to \
-the fastest that sleeps), and to a memcpy loop between 1 GiB of memory and one hot buffer."""
+data (`null`, or the file for everything else, since it has no memory to serve; a sleeping or \
+glancing row to the fastest that sleeps), and to a memcpy loop between 1 GiB of memory and one hot buffer."""
 
 
 def markdown(results, plots=()):
@@ -76,7 +77,7 @@ def _table(results, point):
 
 
 def _row(results, setup, point, cell):
-    waits = (SLEEPING,) if setup.waits == SLEEPING else ("polling", SLEEPING)
+    waits = (SLEEPING,) if setup.waits in (SLEEPING, GLANCING) else ("polling", SLEEPING)
     rival = targets.qemu("null" if setup.data == "null" else "file", *waits)
     to_memcpy = None if setup.data == "null" else results.ratio(setup, targets.memcpy(), point)
     mark = f" !{cell['disturbed']}" if cell["disturbed"] else ""

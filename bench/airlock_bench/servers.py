@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 from . import machine
-from .plan import ADAPTIVE, POLLING, SLEEPING
+from .plan import ADAPTIVE, GLANCING, POLLING, SLEEPING
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(PROJECT / "tests"))
@@ -16,6 +16,7 @@ REGION = "64M"
 # Longer than any pause within a run, whatever comes of it.
 POLL_ALWAYS = ("--poll-max", "1s", "--poll-cpu", "100%")
 POLL_NEVER = ("--poll-max", "0us")
+POLL_BRIEFLY = ("--poll-max", "5us")
 TRIXIE = PROJECT / "lab/trixie"
 
 
@@ -112,7 +113,8 @@ class Servers:
 
 def airlock_waits(setup):
     """The options of our device, and of our driver, for the way in which a setup waits."""
-    return {POLLING: POLL_ALWAYS, SLEEPING: POLL_NEVER, ADAPTIVE: ()}[setup.waits]
+    return {POLLING: POLL_ALWAYS, SLEEPING: POLL_NEVER, GLANCING: POLL_BRIEFLY,
+            ADAPTIVE: ()}[setup.waits]
 
 
 def pids_of(server):

@@ -3,9 +3,9 @@
 
 from typing import NamedTuple
 
-from .plan import (ADAPTIVE, BIG_READ, BIG_WRITE, BOUNCED, HUGE_READ, IN_PLACE, LARGE, MEMCPY,
-                   MIXED_32, POINTS, POLLING, READ_1, READ_32, SLEEPING, SMALL, WRITE_1, WRITE_32,
-                   Setup, setups)
+from .plan import (ADAPTIVE, BIG_READ, BIG_WRITE, BOUNCED, GLANCING, HUGE_READ, IN_PLACE, LARGE,
+                   MEMCPY, MIXED_32, POINTS, POLLING, READ_1, READ_32, SLEEPING, SMALL, WRITE_1,
+                   WRITE_32, Setup, setups)
 
 DEPTH_1 = (READ_1, WRITE_1)
 DEPTH_32 = (READ_32, WRITE_32, MIXED_32)
@@ -90,6 +90,8 @@ def _waiting():
         for how in (IN_PLACE, BOUNCED):
             yield Target("not slower than qemu-storage-daemon with interrupts",
                          airlock(data, how, SLEEPING), qemu(data, SLEEPING), 1, POINTS)
+        yield Target("not slower than qemu-storage-daemon with interrupts",
+                     airlock(data, waits=GLANCING), qemu(data, SLEEPING), 1, POINTS)
     for data in ("null", "memory", "file"):
         yield Target("within 10 % of polling",
                      airlock(data, waits=ADAPTIVE), (airlock(data),), 0.9, DEPTH_32)
