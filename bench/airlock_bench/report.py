@@ -19,7 +19,8 @@ depth 1 stand at every depth.
 Processor seconds per GB are what the process used while it was measured, polling included. \
 A row's ratios are of IOPS: to the fastest qemu-storage-daemon at that point over the same kind of \
 data (`null`, or the file for everything else, since it has no memory to serve; a sleeping or \
-glancing row to the fastest that sleeps), and to a memcpy loop between 1 GiB of memory and one hot buffer."""
+glancing row to the fastest that sleeps), and to a memcpy loop between 1 GiB of memory and one hot \
+buffer."""
 
 
 def markdown(results, plots=()):
