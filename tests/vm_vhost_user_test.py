@@ -2,7 +2,7 @@
 """Real vhost-user backends behind our buffer, in a VM that gives no memory away: virtiofsd,
 qemu-storage-daemon and passt, each unmodified from Debian, and nothing of the VM's mapped in it.
 
-Needs the lab (lab/setup --package virtiofsd --package passt) and the binary that AIRLOCK names."""
+Needs the lab (lab/setup) and the binary that AIRLOCK names."""
 
 import hashlib
 import http.server
