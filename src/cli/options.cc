@@ -39,6 +39,8 @@ void add_disk(CLI::App& app, Options& options) {
 
 struct ServeCommands {
   ServeBlkOptions blk;
+  ServeConsoleOptions console;
+  ServeRngOptions rng;
   ServeVhostUserOptions vhost_user;
 };
 
@@ -46,6 +48,8 @@ void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
   serve.require_subcommand(1);
   serve.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend memory:1G");
   add_serve_blk(serve, action, commands.blk);
+  add_serve_console(serve, action, commands.console);
+  add_serve_rng(serve, action, commands.rng);
   add_serve_vhost_user(serve, action, commands.vhost_user);
 }
 

@@ -7,7 +7,9 @@
 
 #include "cli/option_types.h"
 #include "cli/serve_blk.h"
+#include "cli/serve_console.h"
 #include "cli/serve_options.h"
+#include "cli/serve_rng.h"
 #include "cli/serve_vhost_user.h"
 
 namespace airlock::cli {
@@ -17,6 +19,8 @@ void add_serve_options(CLI::App& app, ServeOptions& options);
 
 // Each adds its subcommand to `serve`, which sets `action`. `options` outlives the action.
 void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options);
+void add_serve_console(CLI::App& serve, Action& action, ServeConsoleOptions& options);
+void add_serve_rng(CLI::App& serve, Action& action, ServeRngOptions& options);
 void add_serve_vhost_user(CLI::App& serve, Action& action, ServeVhostUserOptions& options);
 
 }  // namespace airlock::cli

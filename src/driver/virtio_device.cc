@@ -124,6 +124,17 @@ Result<bool> VirtioDevice::try_read_config(const pci::BarRange& place, std::span
   == before;
 }
 
+Result<void> VirtioDevice::write_device_config(std::uint32_t offset, Width width,
+                                               std::uint64_t value) {
+  const auto place = capabilities_.device;
+  const std::uint32_t bytes = std::to_underlying(width);
+  if (!place || !airlock_range_within(offset, bytes, place->length)) {
+    return fail({.code = Errc::kOutOfRange, .detail = bytes, .address = offset});
+  }
+  return transport_->write({.bar = place->bar, .offset = place->offset + offset, .width = width},
+                           value);
+}
+
 Result<void> VirtioDevice::enable_interrupts(std::uint16_t queues) {
   vectors_ = 0;
   const std::uint32_t wanted = std::uint32_t{queues} + 1;

@@ -116,6 +116,10 @@ class VirtioDevice {
   Result<std::size_t> read_device_config(std::span<std::byte> target,
                                          std::span<const std::uint8_t> widths);
 
+  /// Writes one field of the device configuration. Errors: kOutOfRange (the device has none there),
+  /// those of the transport. VIRTIO 1.3, 4.1.3.1.
+  Result<void> write_device_config(std::uint32_t offset, Width width, std::uint64_t value);
+
   /// Switches interrupts on, where there are vectors for the configuration and `queues` queues;
   /// without, the device is polled. Errors: those of the transport.
   Result<void> enable_interrupts(std::uint16_t queues);

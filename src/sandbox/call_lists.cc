@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <termios.h>
 
 namespace airlock::sandbox {
 
@@ -97,6 +98,9 @@ constexpr AllowedCall kDevice[] = {
     command("fcntl", F_ADD_SEALS),
     // Sockets, as Asio makes them non-blocking.
     command("ioctl", FIONBIO),
+    // A console's terminal: its size, and its mode given back at the end.
+    command("ioctl", TIOCGWINSZ),
+    command("ioctl", TCSETS),
     // I/O to what the backend has open.
     {.name = "pread64"},
     {.name = "pwrite64"},
