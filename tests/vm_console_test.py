@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random numbers and a console in a stock guest, whose kernel has nothing of ours but the transport.
+"""Random numbers and a console in a stock guest, whose kernel has nothing of ours but a transport.
 
 Needs the lab (lab/setup --kernel 6.12) and the binary that AIRLOCK names. AIRLOCK_KERNEL: the
 guest's kernel, 6.12 by default."""
