@@ -41,6 +41,7 @@ struct ServeCommands {
   ServeBlkOptions blk;
   ServeConsoleOptions console;
   ServeRngOptions rng;
+  ServeNetOptions net;
   ServeVhostUserOptions vhost_user;
 };
 
@@ -50,6 +51,7 @@ void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
   add_serve_blk(serve, action, commands.blk);
   add_serve_console(serve, action, commands.console);
   add_serve_rng(serve, action, commands.rng);
+  add_serve_net(serve, action, commands.net);
   add_serve_vhost_user(serve, action, commands.vhost_user);
 }
 

@@ -8,6 +8,7 @@
 #include "cli/option_types.h"
 #include "cli/serve_blk.h"
 #include "cli/serve_console.h"
+#include "cli/serve_net.h"
 #include "cli/serve_options.h"
 #include "cli/serve_rng.h"
 #include "cli/serve_vhost_user.h"
@@ -21,6 +22,7 @@ void add_serve_options(CLI::App& app, ServeOptions& options);
 void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options);
 void add_serve_console(CLI::App& serve, Action& action, ServeConsoleOptions& options);
 void add_serve_rng(CLI::App& serve, Action& action, ServeRngOptions& options);
+void add_serve_net(CLI::App& serve, Action& action, ServeNetOptions& options);
 void add_serve_vhost_user(CLI::App& serve, Action& action, ServeVhostUserOptions& options);
 
 }  // namespace airlock::cli

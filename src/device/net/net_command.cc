@@ -11,15 +11,15 @@ namespace airlock::device {
 
 namespace {
 
-using Kind = NetCommand::Kind;
+using CommandKind = NetCommand::Kind;
 
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioNetCtrlHdr);
+constexpr std::uint32_t kCommandHeaderBytes = sizeof(spec::VirtioNetCtrlHdr);
 constexpr std::uint32_t kAckBytes = 1;
 
-struct Reader {
+struct CommandReader {
   const ring::Chain& chain;
   const NetCommandRules& rules;
-  std::uint32_t at = kHeaderBytes;
+  std::uint32_t at = kCommandHeaderBytes;
 
   [[nodiscard]] bool has(unsigned bit) const { return (rules.features & spec::feature(bit)) != 0; }
   template <class T>
@@ -34,33 +34,33 @@ struct Reader {
 
 // Each function below fills `target` and gives what it is, kRefused for one that breaks a rule.
 
-Kind parse_switch(Reader& reader, std::uint8_t command, NetCommand& target) {
+CommandKind parse_switch(CommandReader& reader, std::uint8_t command, NetCommand& target) {
   const bool extra = command > spec::VIRTIO_NET_CTRL_RX_ALLMULTI;
   if (!reader.has(extra ? spec::VIRTIO_NET_F_CTRL_RX_EXTRA : spec::VIRTIO_NET_F_CTRL_RX)) {
-    return Kind::kRefused;
+    return CommandKind::kRefused;
   }
   const auto value = reader.take<std::uint8_t>();
-  if (!value || *value > 1) return Kind::kRefused;
+  if (!value || *value > 1) return CommandKind::kRefused;
   target.on = *value == 1;
   switch (command) {
     case spec::VIRTIO_NET_CTRL_RX_PROMISC:
-      return Kind::kPromiscuous;
+      return CommandKind::kPromiscuous;
     case spec::VIRTIO_NET_CTRL_RX_ALLMULTI:
-      return Kind::kAllMulticast;
+      return CommandKind::kAllMulticast;
     case spec::VIRTIO_NET_CTRL_RX_ALLUNI:
-      return Kind::kAllUnicast;
+      return CommandKind::kAllUnicast;
     case spec::VIRTIO_NET_CTRL_RX_NOMULTI:
-      return Kind::kNoMulticast;
+      return CommandKind::kNoMulticast;
     case spec::VIRTIO_NET_CTRL_RX_NOUNI:
-      return Kind::kNoUnicast;
+      return CommandKind::kNoUnicast;
     case spec::VIRTIO_NET_CTRL_RX_NOBCAST:
-      return Kind::kNoBroadcast;
+      return CommandKind::kNoBroadcast;
     default:
-      return Kind::kRefused;
+      return CommandKind::kRefused;
   }
 }
 
-bool parse_table(Reader& reader, NetMacTable& target) {
+bool parse_table(CommandReader& reader, NetMacTable& target) {
   const auto entries = reader.take<Le32>();
   if (!entries) return false;
   const std::uint64_t bytes = std::uint64_t{entries->get()} * spec::VIRTIO_NET_MAC_BYTES;
@@ -78,61 +78,62 @@ bool parse_table(Reader& reader, NetMacTable& target) {
   return true;
 }
 
-Kind parse_mac(Reader& reader, std::uint8_t command, NetCommand& target) {
+CommandKind parse_mac(CommandReader& reader, std::uint8_t command, NetCommand& target) {
   if (command == spec::VIRTIO_NET_CTRL_MAC_TABLE_SET && reader.has(spec::VIRTIO_NET_F_CTRL_RX)) {
     const bool whole = parse_table(reader, target.unicast) && parse_table(reader, target.multicast);
-    return whole ? Kind::kMacTables : Kind::kRefused;
+    return whole ? CommandKind::kMacTables : CommandKind::kRefused;
   }
   if (command == spec::VIRTIO_NET_CTRL_MAC_ADDR_SET &&
       reader.has(spec::VIRTIO_NET_F_CTRL_MAC_ADDR)) {
     const auto mac = reader.take<MacAddress>();
-    if (!mac) return Kind::kRefused;
+    if (!mac) return CommandKind::kRefused;
     target.mac = *mac;
-    return Kind::kMacAddress;
+    return CommandKind::kMacAddress;
   }
-  return Kind::kRefused;
+  return CommandKind::kRefused;
 }
 
-Kind parse_vlan(Reader& reader, std::uint8_t command, NetCommand& target) {
+CommandKind parse_vlan(CommandReader& reader, std::uint8_t command, NetCommand& target) {
   const auto vlan = reader.take<Le16>();
   if (!reader.has(spec::VIRTIO_NET_F_CTRL_VLAN) || !vlan || vlan->get() >= NetFilter::kVlans) {
-    return Kind::kRefused;
+    return CommandKind::kRefused;
   }
   target.vlan = vlan->get();
-  if (command == spec::VIRTIO_NET_CTRL_VLAN_ADD) return Kind::kAddVlan;
-  if (command == spec::VIRTIO_NET_CTRL_VLAN_DEL) return Kind::kDeleteVlan;
-  return Kind::kRefused;
+  if (command == spec::VIRTIO_NET_CTRL_VLAN_ADD) return CommandKind::kAddVlan;
+  if (command == spec::VIRTIO_NET_CTRL_VLAN_DEL) return CommandKind::kDeleteVlan;
+  return CommandKind::kRefused;
 }
 
-Kind parse_pairs(Reader& reader, std::uint8_t command, NetCommand& target) {
+CommandKind parse_pairs(CommandReader& reader, std::uint8_t command, NetCommand& target) {
   const auto pairs = reader.take<Le16>();
   if (!reader.has(spec::VIRTIO_NET_F_MQ) || command != spec::VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET ||
       !pairs || pairs->get() == 0 || pairs->get() > reader.rules.pairs_max) {
-    return Kind::kRefused;
+    return CommandKind::kRefused;
   }
   target.pairs = pairs->get();
-  return Kind::kPairs;
+  return CommandKind::kPairs;
 }
 
-Kind parse_offloads(Reader& reader, std::uint8_t command, NetCommand& target) {
+CommandKind parse_offloads(CommandReader& reader, std::uint8_t command, NetCommand& target) {
   const auto offloads = reader.take<Le64>();
   if (!reader.has(spec::VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) ||
       command != spec::VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET || !offloads) {
-    return Kind::kRefused;
+    return CommandKind::kRefused;
   }
   // 5.1.6.5.8.1: none but those that were negotiated; and each has what it requires.
   const std::uint64_t wanted = offloads->get();
   if ((wanted & ~(reader.rules.features & kNetGuestOffloads)) != 0 || !net_features_hold(wanted)) {
-    return Kind::kRefused;
+    return CommandKind::kRefused;
   }
   target.offloads = wanted;
-  return Kind::kOffloads;
+  return CommandKind::kOffloads;
 }
 
-Kind parse_known(const ring::Chain& chain, const NetCommandRules& rules, NetCommand& target) {
+CommandKind parse_known_command(const ring::Chain& chain, const NetCommandRules& rules,
+                                NetCommand& target) {
   const auto header = chain.read<spec::VirtioNetCtrlHdr>(0);
-  if (!header) return Kind::kRefused;
-  Reader reader{.chain = chain, .rules = rules};
+  if (!header) return CommandKind::kRefused;
+  CommandReader reader{.chain = chain, .rules = rules};
   switch (header->command_class) {
     case spec::VIRTIO_NET_CTRL_RX:
       return parse_switch(reader, header->command, target);
@@ -143,14 +144,14 @@ Kind parse_known(const ring::Chain& chain, const NetCommandRules& rules, NetComm
     case spec::VIRTIO_NET_CTRL_ANNOUNCE:
       return reader.has(spec::VIRTIO_NET_F_GUEST_ANNOUNCE) &&
                      header->command == spec::VIRTIO_NET_CTRL_ANNOUNCE_ACK
-                 ? Kind::kAnnounced
-                 : Kind::kRefused;
+                 ? CommandKind::kAnnounced
+                 : CommandKind::kRefused;
     case spec::VIRTIO_NET_CTRL_MQ:
       return parse_pairs(reader, header->command, target);
     case spec::VIRTIO_NET_CTRL_GUEST_OFFLOADS:
       return parse_offloads(reader, header->command, target);
     default:
-      return Kind::kRefused;
+      return CommandKind::kRefused;
   }
 }
 
@@ -162,7 +163,7 @@ Result<void> parse_net_command(const ring::Chain& chain, const NetCommandRules& 
     return fail({.code = Errc::kTooSmall, .address = kAckBytes});
   }
   target = {};
-  target.kind = parse_known(chain, rules, target);
+  target.kind = parse_known_command(chain, rules, target);
   return {};
 }
 

@@ -11,10 +11,7 @@ namespace airlock::device {
 namespace {
 
 constexpr MacAddress kBroadcast = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-/// An Ethernet header: two addresses and a type.
-constexpr std::size_t kTypeAt = 12;
-constexpr std::size_t kEthernetBytes = 14;
-constexpr std::size_t kTaggedBytes = 18;
+constexpr std::size_t kEthernetTypeAt = 12;
 constexpr unsigned kTypeVlan = 0x8100;  // IEEE 802.1Q
 
 unsigned big_endian_16(std::span<const std::byte> bytes) {
@@ -23,7 +20,7 @@ unsigned big_endian_16(std::span<const std::byte> bytes) {
 
 /// The frame's VLAN; 0 if it names none.
 unsigned vlan_of(std::span<const std::byte> frame) {
-  if (frame.size() < kTaggedBytes || big_endian_16(frame.subspan(kTypeAt)) != kTypeVlan) return 0;
+  if (!has_vlan_tag(frame)) return 0;
   return big_endian_16(frame.subspan(kEthernetBytes)) & 0xfff;
 }
 
@@ -32,6 +29,11 @@ bool in_table(const NetMacTable& table, const MacAddress& address) {
 }
 
 }  // namespace
+
+bool has_vlan_tag(std::span<const std::byte> frame) {
+  return frame.size() >= kEthernetBytes + kVlanTagBytes &&
+         big_endian_16(frame.subspan(kEthernetTypeAt)) == kTypeVlan;
+}
 
 NetFilter NetFilter::initial(std::uint64_t features, const MacAddress& mac) {
   const auto has = [features](unsigned bit) { return (features & spec::feature(bit)) != 0; };

@@ -13,6 +13,14 @@
 
 namespace airlock::device {
 
+/// An Ethernet header: two addresses and a type. IEEE 802.3.
+inline constexpr std::size_t kEthernetBytes = 14;
+/// What a frame of a VLAN has in front of its type. IEEE 802.1Q.
+inline constexpr std::size_t kVlanTagBytes = 4;
+
+/// Whether a frame, of kEthernetBytes at least, has a VLAN tag, whole.
+[[nodiscard]] bool has_vlan_tag(std::span<const std::byte> frame);
+
 /// Addresses of one kind that a driver wants frames for.
 struct NetMacTable {
   static constexpr std::size_t kMost = 64;

@@ -10,6 +10,9 @@
 
 namespace airlock::device {
 
+/// What stands before each frame, either way.
+inline constexpr std::uint32_t kNetHeaderBytes = sizeof(spec::VirtioNetHdr);
+
 /// What the headers of one direction may ask for: what was negotiated for it.
 struct NetHeaderRules {
   bool checksum = false;   // NEEDS_CSUM: the checksum is left to who gets the frame

@@ -19,11 +19,6 @@ namespace {
 constexpr unsigned kReceiveBatchFrames = 32;
 /// Buffers that a chain has room for from the start: most drivers use one or two.
 constexpr std::size_t kReceiveBuffersAtFirst = 4;
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioNetHdr);
-/// An Ethernet header, and one with a VLAN tag: what a frame has beside its MTU.
-constexpr std::size_t kEthernetBytes = 14;
-constexpr std::size_t kVlanTagBytes = 4;
-constexpr std::size_t kEthernetTypeAt = 12;
 
 class NetReceiveQueue final : public QueueTask {
  public:
@@ -174,14 +169,13 @@ bool NetReceiveQueue::admit(std::size_t bytes) {
 // 5.1.4.1: no packet above the MTU that was agreed upon, unless the driver cuts it up.
 bool NetReceiveQueue::exceeds_mtu(std::size_t bytes) const {
   if (!limits_mtu_ || header_.gso_type != spec::VIRTIO_NET_HDR_GSO_NONE) return false;
-  const bool tagged =
-      frame_[kEthernetTypeAt] == std::byte{0x81} && frame_[kEthernetTypeAt + 1] == std::byte{0};
-  return bytes - kEthernetBytes - (tagged ? std::min(kVlanTagBytes, bytes - kEthernetBytes) : 0) >
-         options_.mtu;
+  const std::size_t extra =
+      kEthernetBytes + (has_vlan_tag(std::span(frame_).first(bytes)) ? kVlanTagBytes : 0);
+  return bytes - extra > options_.mtu;
 }
 
 Result<bool> NetReceiveQueue::deliver() {
-  const std::uint64_t needed = kHeaderBytes + frame_bytes_;
+  const std::uint64_t needed = kNetHeaderBytes + frame_bytes_;
   while (room_ < needed) {
     if (taken_ == chains_most_) {
       // The buffers are kept for a frame that they are large enough for.
@@ -204,8 +198,8 @@ Result<bool> NetReceiveQueue::take_buffer() {
   const bool took = TRY(ring_.take(chain));
   if (!took) return false;
   // 5.1.6.3.1: each holds a header at least, whether one is put there or not.
-  if (chain.writable_bytes() < kHeaderBytes) {
-    return ring_.break_with({.code = Errc::kTooSmall, .address = kHeaderBytes});
+  if (chain.writable_bytes() < kNetHeaderBytes) {
+    return ring_.break_with({.code = Errc::kTooSmall, .address = kNetHeaderBytes});
   }
   room_ += chain.writable_bytes();
   ++taken_;
@@ -214,7 +208,7 @@ Result<bool> NetReceiveQueue::take_buffer() {
 
 // 5.1.6.4.1: every buffer but the last is filled up.
 void NetReceiveQueue::copy_to_driver() {
-  const std::uint64_t needed = kHeaderBytes + frame_bytes_;
+  const std::uint64_t needed = kNetHeaderBytes + frame_bytes_;
   std::size_t count = 0;
   for (std::uint64_t room = 0; room < needed; ++count) {
     room += chains_[count].writable_bytes();
@@ -226,7 +220,7 @@ void NetReceiveQueue::copy_to_driver() {
     std::uint32_t at = 0;
     if (i == 0) {
       MUST(chain.write(0, std::as_bytes(std::span(&header_, 1))));
-      at = kHeaderBytes;
+      at = kNetHeaderBytes;
     }
     const std::size_t part = std::min<std::size_t>(rest.size(), chain.writable_bytes() - at);
     MUST(chain.write(at, rest.first(part)));

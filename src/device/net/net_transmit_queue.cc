@@ -17,7 +17,6 @@ using backend::NetSendResult;
 
 /// Frames sent in one poll(): the driver should not wait long to have the first one's memory back.
 constexpr unsigned kTransmitBatchFrames = 32;
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioNetHdr);
 
 class NetTransmitQueue final : public QueueTask {
  public:
@@ -83,8 +82,8 @@ Result<bool> NetTransmitQueue::poll() {
 Result<bool> NetTransmitQueue::take_next() {
   const bool took = TRY(ring_.take(chain_));
   if (!took) return false;
-  if (chain_.readable_bytes() < kHeaderBytes) {
-    return ring_.break_with({.code = Errc::kTooSmall, .address = kHeaderBytes});
+  if (chain_.readable_bytes() < kNetHeaderBytes) {
+    return ring_.break_with({.code = Errc::kTooSmall, .address = kNetHeaderBytes});
   }
   if (prepare()) {
     send();
@@ -96,7 +95,7 @@ Result<bool> NetTransmitQueue::take_next() {
 }
 
 bool NetTransmitQueue::prepare() {
-  frame_bytes_ = chain_.readable_bytes() - kHeaderBytes;
+  frame_bytes_ = chain_.readable_bytes() - kNetHeaderBytes;
   if (frame_bytes_ < backend::kNetFrameMin || frame_bytes_ > backend::kNetFrameMax) return false;
   // Once: what the driver does to it later changes nothing.
   const auto header = MUST(chain_.read<spec::VirtioNetHdr>(0));
@@ -104,7 +103,7 @@ bool NetTransmitQueue::prepare() {
   if (!checked) return false;
   header_ = *checked;
   pieces_.clear();
-  MUST(chain_.append_readable({.offset = kHeaderBytes, .length = frame_bytes_}, pieces_));
+  MUST(chain_.append_readable({.offset = kNetHeaderBytes, .length = frame_bytes_}, pieces_));
   return true;
 }
 
