@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network card of ours in a real Linux: its stock driver, through our guest module, to a host that
-is a few lines of this test. Nothing here needs privileges.
+"""A network card of ours in a real Linux: its stock driver, through our guest module, to a host
+that is a few lines of this test. Nothing here needs privileges.
 
 Needs the lab (lab/setup) and the binary that AIRLOCK names."""
 
@@ -90,7 +90,7 @@ ip link set eth0 address 52:54:00:01:01:01
 ip link set eth0 up
 ping -c 3 {host}
 ip link set eth0 promisc on
-ip link set eth0 allmulticast on
+ifconfig eth0 allmulti
 ping -c 1 {host}
 ip link set eth0 promisc off
 ping -c 1 {host}

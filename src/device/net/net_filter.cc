@@ -31,7 +31,8 @@ bool in_table(const NetMacTable& table, const MacAddress& address) {
 }  // namespace
 
 bool has_vlan_tag(std::span<const std::byte> frame) {
-  return frame.size() >= kEthernetBytes + kVlanTagBytes &&
+  constexpr std::size_t kTaggedBytes = kEthernetBytes + kVlanTagBytes;
+  return frame.size() >= kTaggedBytes &&
          big_endian_16(frame.subspan(kEthernetTypeAt)) == kTypeVlan;
 }
 
