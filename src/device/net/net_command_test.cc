@@ -141,7 +141,7 @@ TEST_F(NetCommandTest, Announced) {
   expect_refused({3, 1});
 }
 
-// VIRTIO 1.3, 5.1.6.5.6.1: neither 0 nor more than there are.
+// VIRTIO 1.3, 5.1.6.5.6, 5.1.6.5.6.1: neither 0 nor more than there are.
 TEST_F(NetCommandTest, Pairs) {
   expect_needs(spec::VIRTIO_NET_F_MQ, Kind::kPairs, {4, 0, 4, 0});
   expect(Kind::kPairs, {4, 0, 1, 0});
@@ -153,7 +153,8 @@ TEST_F(NetCommandTest, Pairs) {
   expect_refused({4, 1, 1, 0});  // RSS, which is not on offer
 }
 
-// VIRTIO 1.3, 5.1.6.5.8.1: none whose feature was not negotiated; each with what it requires.
+// VIRTIO 1.3, 5.1.6.5.8, 5.1.6.5.8.1: none whose feature was not negotiated; each with what it
+// requires.
 TEST_F(NetCommandTest, Offloads) {
   const auto offloads = [](std::uint8_t low) { return Bytes{5, 0, low, 0, 0, 0, 0, 0, 0, 0}; };
   expect_needs(spec::VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, Kind::kOffloads, offloads(0));

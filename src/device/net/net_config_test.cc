@@ -55,7 +55,8 @@ TEST(NetConfig, EcnNeedsSegmentationOfOneKind) {
       net_features_hold(feature(spec::VIRTIO_NET_F_HOST_ECN) | feature(spec::VIRTIO_NET_F_CSUM)));
 }
 
-// BASE-3: nothing is offered without what it requires, whatever the backend says that it can.
+// BASE-3; VIRTIO 1.3, 5.1.3: nothing is offered without what it requires, whatever the backend says
+// that it can.
 TEST(NetConfig, OffersNothingThatLacksARequirement) {
   EXPECT_TRUE(net_features_hold(net_features(~std::uint64_t{0}, {})));
   const std::uint64_t orphans =

@@ -59,7 +59,7 @@ class NetReceiveQueueTest : public ::testing::Test {
   NetRig rig_;
 };
 
-// VIRTIO 1.3, 5.1.6.4.1: the header, with num_buffers, and behind it what arrived, no more.
+// VIRTIO 1.3, 5.1.6, 5.1.6.4.1: the header, with num_buffers, and behind it what arrived, no more.
 TEST_F(NetReceiveQueueTest, Receives) {
   rig_.start();
   const BuiltChain buffer = rig_.give_buffer(2048);
@@ -165,6 +165,7 @@ TEST_F(NetReceiveQueueTest, ABufferWithoutRoomForAHeaderBreaksTheQueue) {
   EXPECT_EQ(rig_.task(0).in_flight(), 0U);
 }
 
+// VIRTIO 1.3, 5.1.6.3, 5.1.6.3.1.
 TEST_F(NetReceiveQueueTest, ABufferThatJustHoldsTheHeaderIsGood) {
   rig_.start();
   rig_.give_buffer(12);
