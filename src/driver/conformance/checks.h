@@ -25,6 +25,8 @@ std::span<const Check> queue_reset_checks();  // the reset of one queue
 std::span<const Check> blk_config_checks();   // a disk's configuration
 std::span<const Check> blk_checks();          // a disk's requests, reading only
 std::span<const Check> blk_write_checks();    // a disk's requests that write; destructive
+std::span<const Check> console_checks();      // a console's queues and configuration
+std::span<const Check> rng_checks();          // random numbers
 std::span<const Check> confinement_checks();  // what the device asked for in the whole run; last
 
 }  // namespace airlock::driver::conformance

@@ -122,7 +122,7 @@ std::vector<const Check*> all_checks() {
        {pci_checks(), pci_window_checks(), region_checks(), common_checks(), vector_checks(),
         feature_checks(), status_checks(), address_checks(), chain_checks(), used_checks(),
         event_checks(), indirect_checks(), queue_reset_checks(), blk_config_checks(), blk_checks(),
-        blk_write_checks(), confinement_checks()}) {
+        blk_write_checks(), console_checks(), rng_checks(), confinement_checks()}) {
     for (const Check& check : table)
       all.push_back(&check);
   }
