@@ -102,7 +102,7 @@ class ConsoleTest : public ::testing::Test {
   std::unique_ptr<Console> console_;
 };
 
-// 5.3.6.2.2: DEVICE_READY first, PORT_READY for each port.
+// VIRTIO 1.3, 5.3.5, 5.3.6.2.2: DEVICE_READY first, PORT_READY for each port.
 TEST_F(ConsoleTest, MeetsItsPorts) {
   open();
   ASSERT_EQ(heard_.size(), 3U);

@@ -92,7 +92,7 @@ TEST_F(ConsoleControlTest, IntroducesItsPorts) {
   EXPECT_EQ(control_.ignored(), 0U);
 }
 
-// 5.3.6.2.1: the device MUST NOT specify a port which exists in a DEVICE_ADD message.
+// VIRTIO 1.3, 5.3.6.2.1: the device MUST NOT specify a port which exists in a DEVICE_ADD message.
 TEST_F(ConsoleControlTest, AddsAPortOnce) {
   static_cast<void>(tell(0, spec::VIRTIO_CONSOLE_DEVICE_READY, 1));
   static_cast<void>(tell(0, spec::VIRTIO_CONSOLE_DEVICE_READY, 1));

@@ -120,6 +120,7 @@ class ConsoleDeviceTest : public ::testing::Test {
   std::unique_ptr<ConsoleDevice> device_;
 };
 
+// VIRTIO 1.3, 5.3.2, 5.3.3, 5.3.4.
 TEST_F(ConsoleDeviceTest, SaysWhatItIs) {
   EXPECT_EQ(device_->virtio_id(), spec::VIRTIO_ID_CONSOLE);
   EXPECT_EQ(device_->pci_class(), spec::PCI_CLASS_COMMUNICATION_OTHER);
@@ -317,7 +318,7 @@ TEST_F(ConsoleDeviceTest, ANewDriverFindsNothingOfTheOldOnes) {
   EXPECT_FALSE(control_in.next_used());
 }
 
-// 5.3.4.1: the device MUST allow a write to emerg_wr, even on an unconfigured device.
+// VIRTIO 1.3, 5.3.4.1: the device MUST allow a write to emerg_wr, even on an unconfigured device.
 TEST_F(ConsoleDeviceTest, WritesInAnEmergency) {
   tty_.connect();
   for (const char c : {'o', 'o', 'p', 's'}) {
@@ -334,7 +335,7 @@ TEST_F(ConsoleDeviceTest, WritesInAnEmergency) {
   EXPECT_EQ(std::memcmp(&before, device_->config().data(), sizeof before), 0);
 }
 
-// 5.3.6: the configuration has the new size, and the driver is told.
+// VIRTIO 1.3, 5.3.6: the configuration has the new size, and the driver is told.
 TEST_F(ConsoleDeviceTest, TellsANewSize) {
   auto control_in = queue(kControlIn);
   auto control_out = queue(kControlOut);
@@ -354,7 +355,7 @@ TEST_F(ConsoleDeviceTest, TellsANewSize) {
 
 // --- what no driver may do ---
 
-// 5.3.6.1: no device-readable buffer in a receive queue, no device-writable one in a transmit
+// VIRTIO 1.3, 5.3.6.1: no device-readable buffer in a receive queue, no device-writable one in a transmit
 // queue.
 TEST_F(ConsoleDeviceTest, ABufferOfTheWrongKindBreaksItsQueue) {
   tty_.connect();

@@ -92,7 +92,7 @@ TEST_F(RngQueueTest, GivesALongBufferLessThanItTakes) {
                           [](std::byte byte) { return byte == std::byte{0}; }));
 }
 
-// 5.4.6.1: the driver MUST NOT place device-readable buffers into the queue.
+// VIRTIO 1.3, 5.4.6.1: the driver MUST NOT place device-readable buffers into the queue.
 TEST_F(RngQueueTest, AReadableBufferBreaksTheQueue) {
   static_cast<void>(queue_->chain().readable("seed").writable(64).submit());
   EXPECT_EQ(queue_->settle().error(), (Error{.code = Errc::kBadOrder, .queue = 0}));
@@ -103,6 +103,7 @@ TEST_F(RngQueueTest, AReadableBufferBreaksTheQueue) {
   EXPECT_EQ(queue_->task().rebind().error().code, Errc::kQueueBroken);
 }
 
+// VIRTIO 1.3, 5.4.6: each buffer comes back.
 TEST_F(RngQueueTest, ManyChainsAreTakenInBatches) {
   for (int i = 0; i < 40; ++i)
     static_cast<void>(queue_->chain().writable(16).submit());
