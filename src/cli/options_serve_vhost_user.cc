@@ -31,6 +31,13 @@ void add_serve_vhost_user(CLI::App& serve, Action& action, ServeVhostUserOptions
   add_choice<bool>(
       app, "--interrupts", options.relay_interrupts, {{"direct", false}, {"relay", true}},
       "the backend signals the VM's own eventfds, or this process does for it (direct)");
+  add_choice<device::Tracking>(
+      app, "--inflight", options.tracking,
+      {{"auto", device::Tracking::kAuto},
+       {"gateway", device::Tracking::kGateway},
+       {"backend", device::Tracking::kBackend}},
+      "who remembers what a backend that dies had taken: this process, through which each request "
+      "then goes; the backend, or nobody if it works in order (auto)");
   app.footer(
       "example:\n"
       "  virtiofsd --socket-path=/run/fsd.sock --shared-dir=/srv/share\n"

@@ -58,7 +58,8 @@ std::expected<device::GatewayShape, Failure> shape_of(const ServeVhostUserOption
                              .tag = options.tag,
                              .mac = std::nullopt,
                              .mtu = options.mtu,
-                             .cid = options.cid};
+                             .cid = options.cid,
+                             .tracking = options.tracking};
   if (!options.mac.empty()) {
     shape.mac = parse_mac(options.mac);
     if (!shape.mac) {
@@ -88,9 +89,10 @@ std::unexpected<Failure> cannot_connect(const ServeVhostUserOptions& options, co
 }
 
 void add_gateway_counters(nlohmann::ordered_json& json, const device::Gateway& gateway) {
-  json.update(
-      {{"backend",
-        {{"connections", gateway.stats().connections}, {"losses", gateway.stats().losses}}}});
+  json.update({{"backend",
+                {{"connected", gateway.connected()},
+                 {"connections", gateway.stats().connections},
+                 {"losses", gateway.stats().losses}}}});
 }
 
 }  // namespace

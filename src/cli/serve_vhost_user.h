@@ -6,6 +6,7 @@
 
 #include "cli/outcome.h"
 #include "cli/serve_options.h"
+#include "device/gateway/gateway_shape.h"
 
 namespace airlock::cli {
 
@@ -20,6 +21,7 @@ struct ServeVhostUserOptions {
   std::uint16_t mtu = 0;
   std::uint64_t cid = 0;          // of vsock
   bool relay_interrupts = false;  // through this process
+  device::Tracking tracking = device::Tracking::kAuto;
 };
 
 /// `airlock serve vhost-user`: serves what a vhost-user backend is, over our own buffer, on one

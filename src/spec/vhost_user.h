@@ -89,21 +89,25 @@ static_assert(sizeof(VhostUserVringAddr) == 40 && offsetof(VhostUserVringAddr, d
               offsetof(VhostUserVringAddr, available) == 24);
 static_assert(std::has_unique_object_representations_v<VhostUserVringAddr>);
 
-/// SET_MEM_TABLE with one region; its fd comes with the message.
-struct VhostUserOneRegion {
-  std::uint32_t region_count;   // +0
-  std::uint32_t padding;        // +4
-  std::uint64_t guest_address;  // +8   what descriptors hold
-  std::uint64_t size;           // +16  bytes
-  std::uint64_t user_address;   // +24  what SET_VRING_ADDR holds
-  std::uint64_t mmap_offset;    // +32  in the fd
+/// SET_MEM_TABLE: so many regions follow, and their fds come with the message.
+struct VhostUserMemory {
+  std::uint32_t region_count;  // +0
+  std::uint32_t padding;       // +4
 };
-static_assert(sizeof(VhostUserOneRegion) == 40 &&
-              offsetof(VhostUserOneRegion, guest_address) == 8 &&
-              offsetof(VhostUserOneRegion, size) == 16 &&
-              offsetof(VhostUserOneRegion, user_address) == 24 &&
-              offsetof(VhostUserOneRegion, mmap_offset) == 32);
-static_assert(std::has_unique_object_representations_v<VhostUserOneRegion>);
+static_assert(sizeof(VhostUserMemory) == 8 && offsetof(VhostUserMemory, padding) == 4);
+static_assert(std::has_unique_object_representations_v<VhostUserMemory>);
+
+/// One of them.
+struct VhostUserMemoryRegion {
+  std::uint64_t guest_address;  // +0   what descriptors hold
+  std::uint64_t size;           // +8   bytes
+  std::uint64_t user_address;   // +16  what SET_VRING_ADDR holds
+  std::uint64_t mmap_offset;    // +24  in the fd
+};
+static_assert(sizeof(VhostUserMemoryRegion) == 32 && offsetof(VhostUserMemoryRegion, size) == 8 &&
+              offsetof(VhostUserMemoryRegion, user_address) == 16 &&
+              offsetof(VhostUserMemoryRegion, mmap_offset) == 24);
+static_assert(std::has_unique_object_representations_v<VhostUserMemoryRegion>);
 
 // SET_VRING_KICK, _CALL, _ERR: the queue's index in the low bits, and whether no fd comes.
 inline constexpr std::uint64_t VHOST_USER_VRING_IDX_MASK = 0xff;

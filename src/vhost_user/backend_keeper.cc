@@ -9,7 +9,7 @@ namespace airlock::vhost_user {
 namespace {
 
 // A connection that held this long was a good one.
-constexpr std::chrono::milliseconds kGoodConnection{1000};
+constexpr std::chrono::milliseconds kGoodConnection{100};
 
 }  // namespace
 
@@ -30,10 +30,20 @@ BackendKeeper::~BackendKeeper() {
   }
 }
 
-Result<void> BackendKeeper::connect_now(std::chrono::milliseconds longest) {
+Result<void> BackendKeeper::watch_connector() {
   asio::error_code error;
   connector_wait_.assign(connector_.fd(), error);
   if (error) return fail(system_error(error.value()));
+  return {};
+}
+
+void BackendKeeper::begin() {
+  MUST(watch_connector());
+  retry_later();
+}
+
+Result<void> BackendKeeper::connect_now(std::chrono::milliseconds longest) {
+  TRY(watch_connector());
   TRY(open(TRY(connector_.connect())));
   const auto settled = link_->settle(longest);
   if (!settled) {

@@ -50,6 +50,9 @@ class BackendKeeper {
   /// Errors: kSystem (connect()'s), kTimeout, kPeerClosed, kMalformed, connected()'s.
   Result<void> connect_now(std::chrono::milliseconds longest);
 
+  /// The same without waiting: from then on a connection is tried for until there is one.
+  void begin();
+
   /// Where requests to the backend are made; null if none is there. flush() sends them.
   [[nodiscard]] FrontEnd* front_end();
   void flush();
@@ -58,6 +61,8 @@ class BackendKeeper {
   /// Closes the connection, without lost(), and goes for another.
   void renew();
 
+  /// Whether one is there.
+  [[nodiscard]] bool connected() const { return greeted_; }
   [[nodiscard]] const Stats& stats() const { return stats_; }
 
  private:
@@ -68,6 +73,7 @@ class BackendKeeper {
   void on_config_changed();
   void read_config();
   void retry_later();
+  Result<void> watch_connector();
   void ask();
   void wait_connector();
 

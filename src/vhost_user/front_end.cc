@@ -125,17 +125,20 @@ void FrontEnd::set_features(std::uint64_t features) {
   tell_number(spec::VHOST_USER_SET_FEATURES, features | protocol);
 }
 
-void FrontEnd::set_region(const Region& region, Fd file) {
+void FrontEnd::set_regions(std::vector<Region> regions) {
+  std::vector<std::byte> payload = bytes_of(spec::VhostUserMemory{
+      .region_count = static_cast<std::uint32_t>(regions.size()), .padding = 0});
   std::vector<Fd> fds;
-  fds.push_back(std::move(file));
-  const spec::VhostUserOneRegion table{.region_count = 1,
-                                       .padding = 0,
-                                       .guest_address = region.guest_address,
-                                       .size = region.size,
-                                       .user_address = region.user_address,
-                                       .mmap_offset = 0};
+  for (Region& region : regions) {
+    vfio_user::append_struct(payload,
+                             spec::VhostUserMemoryRegion{.guest_address = region.guest_address,
+                                                         .size = region.size,
+                                                         .user_address = region.user_address,
+                                                         .mmap_offset = 0});
+    fds.push_back(std::move(region.file));
+  }
   dialogue_.tell({.request = spec::VHOST_USER_SET_MEM_TABLE,
-                  .payload = bytes_of(table),
+                  .payload = std::move(payload),
                   .fds = std::move(fds)});
 }
 

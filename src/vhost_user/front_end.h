@@ -26,11 +26,12 @@ struct Facts {
   }
 };
 
-/// The one memory region of the table: all of a file.
+/// A memory region of the table: all of a file.
 struct Region {
   std::uint64_t guest_address = 0;  // of its first byte, as descriptors have it
   std::uint64_t size = 0;           // bytes
   std::uint64_t user_address = 0;   // likewise, as Ring has it
+  Fd file;
 };
 
 /// A ring, as user addresses.
@@ -67,7 +68,7 @@ class FrontEnd {
 
   /// `features` without F_PROTOCOL_FEATURES, which is added where the backend has it.
   void set_features(std::uint64_t features);
-  void set_region(const Region& region, Fd file);
+  void set_regions(std::vector<Region> regions);
   void set_ring(const Ring& ring, Fd kick, Fd call);
   void set_call(std::uint16_t queue, Fd call);
   /// Nothing for a backend whose rings are enabled as such.

@@ -75,17 +75,22 @@ TEST_F(FrontEndTest, TakesNoProtocolFeatureThatItDoesNotKnow) {
   EXPECT_EQ(chosen & spec::feature(18), 0U);  // shared objects
 }
 
-TEST_F(FrontEndTest, HasOneRegionAndItsFd) {
+TEST_F(FrontEndTest, SendsRegionsWithTheirFds) {
   ASSERT_TRUE(greet());
-  front_end_.set_region({.guest_address = 0x1000000, .size = 65536, .user_address = 1},
-                        Fd(eventfd(0, EFD_CLOEXEC)));
+  std::vector<Region> regions(1);
+  regions[0] = {.guest_address = 0x1000000,
+                .size = 65536,
+                .user_address = 1,
+                .file = Fd(eventfd(0, EFD_CLOEXEC))};
+  front_end_.set_regions(std::move(regions));
   ASSERT_TRUE(backend_.answer_all(dialogue_));
-  const auto table = vfio_user::require_struct<spec::VhostUserOneRegion>(
-      backend_.payloads[spec::VHOST_USER_SET_MEM_TABLE]);
-  EXPECT_EQ(table.region_count, 1U);
-  EXPECT_EQ(table.guest_address, 0x1000000U);
-  EXPECT_EQ(table.size, 65536U);
-  EXPECT_EQ(table.mmap_offset, 0U);
+  const auto& payload = backend_.payloads[spec::VHOST_USER_SET_MEM_TABLE];
+  ASSERT_EQ(payload.size(), 40U);
+  EXPECT_EQ(vfio_user::require_struct<spec::VhostUserMemory>(payload).region_count, 1U);
+  const auto region = vfio_user::require_struct<spec::VhostUserMemoryRegion>(payload, 8);
+  EXPECT_EQ(region.guest_address, 0x1000000U);
+  EXPECT_EQ(region.size, 65536U);
+  EXPECT_EQ(region.mmap_offset, 0U);
   EXPECT_EQ(backend_.fds[spec::VHOST_USER_SET_MEM_TABLE], 1U);
 }
 

@@ -25,7 +25,8 @@ constexpr DeviceKind kKinds[] = {
      .queues_each = 1,
      .config_bytes = 60,
      .writable_first = 32,
-     .writable_end = 33},
+     .writable_end = 33,
+     .reorders = true},
     {.name = "console",
      .virtio_id = spec::VIRTIO_ID_CONSOLE,
      .pci_class = spec::PCI_CLASS_COMMUNICATION_OTHER,
@@ -44,7 +45,8 @@ constexpr DeviceKind kKinds[] = {
      .queues_each = 1,
      .config_bytes = 36,
      .writable_first = 20,
-     .writable_end = 28},
+     .writable_end = 28,
+     .reorders = true},
     {.name = "gpu",
      .virtio_id = 16,
      .pci_class = 0x038000,
@@ -71,7 +73,8 @@ constexpr DeviceKind kKinds[] = {
      .pci_class = spec::PCI_CLASS_OTHERS,
      .queues_fixed = 1,
      .queues_each = 1,
-     .config_bytes = 56},
+     .config_bytes = 56,
+     .reorders = true},
     {.name = "sound",
      .virtio_id = 25,
      .pci_class = 0x040100,
@@ -129,7 +132,8 @@ std::optional<DeviceKind> find_device_kind(std::string_view name) {
                     .pci_class = spec::PCI_CLASS_OTHERS,
                     .queues_each = 1,
                     .config_bytes = 256,
-                    .writable_end = 256};
+                    .writable_end = 256,
+                    .reorders = true};
 }
 
 std::string device_kind_names() {

@@ -24,6 +24,9 @@ struct DeviceKind {
   std::uint32_t writable_first = 0;  // of it, what a driver may write
   std::uint32_t writable_end = 0;
   ConfigOwner owner = ConfigOwner::kBackend;
+  /// Backends finish requests in another order than they took them. One that dies and kept no
+  /// record leaves nobody who knows which.
+  bool reorders = false;
 };
 
 /// All types that have a name here.

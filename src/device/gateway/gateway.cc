@@ -63,6 +63,7 @@ Result<void> Gateway::on_connected(const vhost_user::Facts& facts) {
     known_ = true;
     backend_features_ = facts.features;
     features_ = offered_features(shape, facts);
+    tracks_ = device::tracks(shape, facts);
     config_ = device_config(shape, facts);
     return {};
   }

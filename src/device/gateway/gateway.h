@@ -44,11 +44,14 @@ class Gateway {
 
   [[nodiscard]] const GatewayShape& shape() const { return options_.shape; }
   [[nodiscard]] bool relays_interrupts() const { return options_.relay_interrupts; }
+  /// Whether the queues are TrackedQueues.
+  [[nodiscard]] bool tracks() const { return tracks_; }
   /// What drivers are offered, and read: it stays, whoever is there. The configuration may change.
   [[nodiscard]] std::uint64_t features() const { return features_; }
   /// What of the transport's features the backend can do.
   [[nodiscard]] std::uint64_t transport_features() const;
   [[nodiscard]] const std::vector<std::byte>& config() const { return config_; }
+  [[nodiscard]] bool connected() const { return keeper_.connected(); }
   [[nodiscard]] const vhost_user::BackendKeeper::Stats& stats() const { return keeper_.stats(); }
   [[nodiscard]] asio::io_context& context() { return context_; }
 
@@ -71,6 +74,7 @@ class Gateway {
   std::uint64_t features_ = 0;
   std::uint64_t backend_features_ = 0;  // of the first backend
   std::vector<std::byte> config_;
+  bool tracks_ = false;
   bool known_ = false;                // a first backend said what it is
   GatewayModel* model_ = nullptr;     // of the client there is
   vhost_user::BackendKeeper keeper_;  // last: it calls what is above

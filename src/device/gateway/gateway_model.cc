@@ -24,6 +24,8 @@ using std::chrono::milliseconds;
 // Where the backend is told that the region is in "our" memory: any place will do, as nobody but
 // the two of us, in SET_MEM_TABLE and SET_VRING_ADDR, speaks of it.
 constexpr std::uint64_t kUserBase = std::uint64_t{1} << 40U;
+// And the rings of tracked queues: nowhere that a BAR can be.
+constexpr std::uint64_t kRingsBase = std::uint64_t{1} << 60U;
 
 // Where a queue starts. Of a packed ring both positions, each with its wrap counter, which is 1.
 constexpr std::uint32_t kSplitStart = 0;
@@ -59,8 +61,10 @@ GatewayModel::GatewayModel(Gateway& gateway, const ClientMemory& memory)
 
 GatewayModel::~GatewayModel() {
   for (const Queue& queue : queues_) {
-    if (queue.call_wait == nullptr) continue;
-    [[maybe_unused]] const int still_the_eventfds = queue.call_wait->release();
+    for (const auto* const wait : {&queue.call_wait, &queue.doorbell_wait}) {
+      if (*wait == nullptr) continue;
+      [[maybe_unused]] const int still_the_eventfds = (*wait)->release();
+    }
   }
   stopping_.clear();
   gateway_.leave(worked_);
@@ -96,14 +100,16 @@ void GatewayModel::write_config(std::uint32_t offset, std::span<const std::byte>
 
 Result<const EventFd*> GatewayModel::doorbell(std::uint16_t queue) {
   CHECK(queue < queues_.size());
-  EventFd& kick = queues_[queue].kick;
-  if (!kick) kick = TRY(EventFd::create_shared());
-  return &kick;
+  EventFd& doorbell = queues_[queue].doorbell;
+  if (!doorbell) doorbell = TRY(EventFd::create_shared());
+  return &doorbell;
 }
 
 void GatewayModel::notify(std::uint16_t queue) {
   ++notifications_;
-  if (queues_[queue].kick) queues_[queue].kick.signal();
+  Queue& notified = queues_[queue];
+  if (notified.tracked) return forward(notified);
+  if (notified.doorbell) notified.doorbell.signal();
 }
 
 bool GatewayModel::packed() const {
@@ -141,15 +147,12 @@ Result<void> GatewayModel::want(const pci::QueueSetup& setup) {
   if (setup.index >= served_queue_count(gateway_.shape())) return {};
   Queue& queue = queues_[setup.index];
   TRY(doorbell(setup.index));
+  queue.setup = setup;
   if (!queue.call) {
     queue.call = TRY(EventFd::create_shared());
-    queue.call_wait = std::make_unique<asio::posix::stream_descriptor>(gateway_.context());
-    asio::error_code error;
-    queue.call_wait->assign(queue.call.fd(), error);
-    if (error) return fail(system_error(error.value()));
-    relay_calls(queue);
+    TRY(watch(queue.call_wait, queue.call, queue, &GatewayModel::on_call));
   }
-  queue.setup = setup;
+  if (tracks()) TRY(track(queue));
   queue.wanted = true;
   queue.base = packed() ? kPackedStart : kSplitStart;
   queue.base_known = true;
@@ -231,17 +234,18 @@ void GatewayModel::bring_up_rings() {
       backend.set_inflight(inflight_.shape, std::move(*file));
     }
   }
-  auto file = memory_.region.fd().duplicate();
-  if (!file) {
-    log(LogLevel::kError, "vhost-user: {}", describe(file.error()));
+  if (tracks()) {
+    if (auto made = make_rings(); !made) {
+      log(LogLevel::kError, "vhost-user: {}", describe(made.error()));
+      return gateway_.renew();
+    }
+  }
+  auto regions = memory_table();
+  if (!regions) {
+    log(LogLevel::kError, "vhost-user: {}", describe(regions.error()));
     return gateway_.renew();
   }
-  const bool bus = negotiated_.mode == window::AddressMode::kBus;
-  backend.set_region(
-      {.guest_address = bus ? std::to_underlying(memory_.window.region_bus_base()) : 0,
-       .size = memory_.region.size(),
-       .user_address = kUserBase},
-      std::move(*file));
+  backend.set_regions(std::move(*regions));
   for (Queue& queue : queues_) {
     if (queue.wanted) bring_up_ring(backend, queue);
   }
@@ -249,15 +253,40 @@ void GatewayModel::bring_up_rings() {
   gateway_.flush();
 }
 
+Result<std::vector<vhost_user::Region>> GatewayModel::memory_table() const {
+  const bool bus = negotiated_.mode == window::AddressMode::kBus;
+  std::vector<vhost_user::Region> table;
+  table.push_back({
+    .guest_address = bus ? std::to_underlying(memory_.window.region_bus_base()) : 0,
+    .size = memory_.region.size(), .user_address = kUserBase,
+    .file = TRY(memory_.region.fd().duplicate())
+  });
+  if (tracks()) {
+    // Descriptors that lead here spoil what the driver's own queues return, and nothing else.
+    table.push_back({
+      .guest_address = kRingsBase, .size = rings_.size(), .user_address = kRingsBase,
+      .file = TRY(rings_.fd().duplicate())
+    });
+  }
+  return table;
+}
+
 void GatewayModel::bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue) {
   const auto ring = ring_of(queue);
   if (!ring) return;  // the region is elsewhere now
-  auto kick = queue.kick.duplicate();
+  if (queue.tracked) {
+    const auto rings = rings_mapping_.bytes();
+    const std::uint64_t offset = rings_offset(queue);
+    queue.tracked->restart(MUST(rings.slice(offset, rings.size() - offset)));
+  }
+  const EventFd& kick_event = queue.tracked ? queue.kick : queue.doorbell;
+  auto kick = kick_event.duplicate();
   backend.set_ring(*ring, kick ? std::move(*kick) : Fd(), call_of(queue));
   backend.enable(queue.setup.index, true);
   queue.state = Queue::State::kRunning;
   // The driver may have notified nobody; a ring starts when it is kicked.
-  queue.kick.signal();
+  kick_event.signal();
+  if (queue.tracked) forward(queue);
 }
 
 Result<vhost_user::Ring> GatewayModel::ring_of(Queue& queue) const {
@@ -270,6 +299,13 @@ Result<vhost_user::Ring> GatewayModel::ring_of(Queue& queue) const {
   ring.driver_area = TRY(user_address(setup.driver_area, layout.driver().bytes));
   ring.device_area = TRY(user_address(setup.device_area, layout.device().bytes));
   queue.device_area = ring.device_area - kUserBase;
+  if (queue.tracked) {
+    const std::uint64_t areas = kRingsBase + rings_offset(queue);
+    ring.base = kSplitStart;
+    ring.driver_area = areas;
+    ring.device_area = areas + TrackedQueue::device_area_offset(size);
+    return ring;
+  }
   // A backend that died said nothing. What it had returned, the ring tells; a backend that tracks
   // what is in flight knows the rest, and for one that works in order there is no rest.
   if (!queue.base_known && !packed()) ring.base = used_index(queue);
@@ -285,6 +321,7 @@ Result<std::uint64_t> GatewayModel::user_address(window::DriverAddress address,
 }
 
 std::uint16_t GatewayModel::used_index(const Queue& queue) const {
+  if (queue.tracked) return queue.tracked->used_index();
   constexpr std::uint64_t kIndexOffset = 2;  // VIRTIO 1.3, 2.7.8
   const auto& region = memory_.window.region();
   return std::bit_cast<Le16>(region.load_acquire<std::uint16_t>(queue.device_area + kIndexOffset))
@@ -357,10 +394,13 @@ void GatewayModel::backend_there() {
 void GatewayModel::backend_lost() {
   up_ = false;
   for (Queue& queue : queues_) {
-    if (std::exchange(queue.state, Queue::State::kIdle) != Queue::State::kIdle) {
-      queue.base_known = false;
-      queue.base = packed() ? kPackedStart : kSplitStart;
-    }
+    if (std::exchange(queue.state, Queue::State::kIdle) == Queue::State::kIdle) continue;
+    queue.base_known = false;
+    queue.base = packed() ? kPackedStart : kSplitStart;
+    if (!queue.tracked) continue;
+    // What it returned with its last breath counts.
+    if (queue.wanted && queue.tracked->backward()) transport_->interrupt_queue(queue.setup.index);
+    queue.tracked->detach();
   }
   for (const auto& stopping : std::exchange(stopping_, {}))
     finish(stopping);
@@ -371,7 +411,7 @@ void GatewayModel::backend_lost() {
 // The VM's own eventfd, so that an interrupt passes nobody; ours where it has none now, as the
 // vector is masked: then it is kept until it has.
 Fd GatewayModel::call_of(const Queue& queue) const {
-  if (!gateway_.relays_interrupts()) {
+  if (!gateway_.relays_interrupts() && !queue.tracked) {
     auto direct = transport_->queue_eventfd(queue.setup.index);
     if (direct && *direct) return std::move(*direct);
   }
@@ -379,21 +419,15 @@ Fd GatewayModel::call_of(const Queue& queue) const {
   return ours ? std::move(*ours) : Fd();
 }
 
-void GatewayModel::relay_calls(Queue& queue) {
-  queue.call_wait->async_wait(asio::posix::stream_descriptor::wait_read,
-                              [this, &queue](const asio::error_code& error) {
-                                if (error) return;
-                                if (queue.call.drain()) {
-                                  ++relayed_;
-                                  transport_->interrupt_queue(queue.setup.index);
-                                }
-                                relay_calls(queue);
-                              });
+void GatewayModel::on_call(Queue& queue) {
+  if (queue.tracked) return backward(queue);
+  ++relayed_;
+  transport_->interrupt_queue(queue.setup.index);
 }
 
 void GatewayModel::vectors_changed() {
   vhost_user::FrontEnd* const backend = gateway_.backend();
-  if (backend == nullptr || gateway_.relays_interrupts()) return;
+  if (backend == nullptr || gateway_.relays_interrupts() || tracks()) return;
   bool any = false;
   for (const Queue& queue : queues_) {
     if (queue.state != Queue::State::kRunning) continue;
@@ -408,6 +442,91 @@ void GatewayModel::vectors_changed() {
     }
   });
   gateway_.flush();
+}
+
+// --- tracked queues ---
+
+Result<void> GatewayModel::watch(std::unique_ptr<asio::posix::stream_descriptor>& wait,
+                                 const EventFd& event, Queue& queue, OnReadable act) {
+  wait = std::make_unique<asio::posix::stream_descriptor>(gateway_.context());
+  asio::error_code error;
+  wait->assign(event.fd(), error);
+  if (error) return fail(system_error(error.value()));
+  wait_for(*wait, event, queue, act);
+  return {};
+}
+
+void GatewayModel::wait_for(asio::posix::stream_descriptor& wait, const EventFd& event,
+                            Queue& queue, OnReadable act) {
+  wait.async_wait(asio::posix::stream_descriptor::wait_read,
+                  [this, &wait, &event, &queue, act](const asio::error_code& error) {
+                    if (error) return;
+                    if (event.drain()) (this->*act)(queue);
+                    wait_for(wait, event, queue, act);
+                  });
+}
+
+std::uint64_t GatewayModel::rings_offset(const Queue& queue) const {
+  const auto longest = MUST(ring::QueueSize::from(gateway_.shape().queue_size));
+  return queue.setup.index * TrackedQueue::area_bytes(longest);
+}
+
+Result<void> GatewayModel::track(Queue& queue) {
+  const pci::QueueSetup& setup = queue.setup;
+  queue.tracked = TRY(TrackedQueue::create(
+      {
+        .queue = setup.index, .size = TRY(ring::QueueSize::from(setup.size))
+        ,
+            .areas = {.descriptors = setup.descriptor_area,
+                      .driver = setup.driver_area,
+                      .device = setup.device_area},
+            .features = ring::Features::from(negotiated_.features)
+      },
+      memory_.window));
+  queue.broken = false;
+  if (!queue.kick) queue.kick = TRY(EventFd::create_shared());
+  if (!queue.doorbell_wait) {
+    TRY(watch(queue.doorbell_wait, queue.doorbell, queue, &GatewayModel::forward));
+  }
+  return {};
+}
+
+// New ones for each backend: one that was sent away may still write to those that it had.
+Result<void> GatewayModel::make_rings() {
+  constexpr std::uint64_t kPage = 4096;
+  const auto longest = TRY(ring::QueueSize::from(gateway_.shape().queue_size));
+  const std::uint64_t bytes = TrackedQueue::area_bytes(longest) * queues_.size();
+  rings_ = TRY(shm::SealedMemfd::create(
+      {.name = "airlock-rings", .size = (bytes + kPage - 1) / kPage * kPage}));
+  rings_mapping_ = TRY(rings_.map());
+  for (Queue& queue : queues_) {
+    if (queue.tracked) queue.tracked->detach();
+  }
+  return {};
+}
+
+// What the driver made available; also while no backend is there, which is then told all at once.
+void GatewayModel::forward(Queue& queue) {
+  if (!queue.tracked || !queue.wanted || queue.broken) return;
+  const auto forwarded = queue.tracked->forward();
+  if (!forwarded) {
+    queue.broken = true;
+    return transport_->report_violation(forwarded.error());
+  }
+  if (*forwarded) queue.kick.signal();
+}
+
+void GatewayModel::backward(Queue& queue) {
+  if (!queue.tracked || !queue.wanted || queue.state == Queue::State::kIdle) return;
+  const auto returned = queue.tracked->backward();
+  if (!returned || returned->interrupt) {
+    ++relayed_;
+    transport_->interrupt_queue(queue.setup.index);
+  }
+  if (returned) return;
+  log(LogLevel::kWarning, "vhost-user: the backend broke a ring and is sent away: {}",
+      describe(returned.error()));
+  gateway_.renew();
 }
 
 }  // namespace airlock::device

@@ -3,12 +3,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <asio/posix/stream_descriptor.hpp>
 
 #include "device/client_model.h"
 #include "device/gateway/gateway.h"
+#include "device/gateway/tracked_queue.h"
+#include "shm/mapping.h"
 #include "vhost_user/front_end.h"
 
 namespace airlock::device {
@@ -16,8 +19,9 @@ namespace airlock::device {
 /// A backend at work for one client. Its queues run wherever the backend runs them: here are only
 /// the messages that start and stop them. Control thread.
 ///
-/// The backend's memory is the region and nothing else: where the BAR is, so that a descriptor's
-/// address is in it or nowhere; at 0 where addresses are offsets.
+/// The backend's memory is the region and nothing else of the VM's: where the BAR is, so that a
+/// descriptor's address is in it or nowhere; at 0 where addresses are offsets. Where queues are
+/// tracked, it also has the rings between us and it.
 class GatewayModel final : public ClientModel {
  public:
   GatewayModel(Gateway& gateway, const ClientMemory& memory);
@@ -61,23 +65,40 @@ class GatewayModel final : public ClientModel {
   struct Queue {
     enum class State : std::uint8_t { kIdle, kRunning, kStopping };
     pci::QueueSetup setup;
-    EventFd kick;  // what the backend waits for; the same for as long as the model lives
-    EventFd call;  // ours, for where it can't have the VM's
+    EventFd doorbell;  // the client's; the same for as long as the model lives
+    EventFd kick;      // the backend's, of a tracked queue; else it has the doorbell
+    EventFd call;      // ours, for where the backend can't have the VM's
+    std::unique_ptr<asio::posix::stream_descriptor> doorbell_wait;  // of a tracked queue
     std::unique_ptr<asio::posix::stream_descriptor> call_wait;
+    std::optional<TrackedQueue> tracked;
     bool wanted = false;         // the driver has it run
     State state = State::kIdle;  // at the backend
     std::uint32_t base = 0;      // where it goes on
     bool base_known = false;     // if not, the ring says
     // where its device area was found in the region, to be looked at wherever that is now
     std::uint64_t device_area = 0;
+    bool broken = false;  // the driver broke it, a tracked one, and that was said
   };
   struct Stopping;
 
+  using OnReadable = void (GatewayModel::*)(Queue& queue);
+
   [[nodiscard]] bool packed() const;
+  [[nodiscard]] bool tracks() const { return gateway_.tracks(); }
+  Result<void> watch(std::unique_ptr<asio::posix::stream_descriptor>& wait, const EventFd& event,
+                     Queue& queue, OnReadable act);
+  void wait_for(asio::posix::stream_descriptor& wait, const EventFd& event, Queue& queue,
+                OnReadable act);
+  Result<void> track(Queue& queue);
+  Result<void> make_rings();
+  void forward(Queue& queue);
+  void backward(Queue& queue);
   Result<void> want(const pci::QueueSetup& setup);
   void bring_up();
   void bring_up_rings();
   void bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue);
+  [[nodiscard]] Result<std::vector<vhost_user::Region>> memory_table() const;
+  [[nodiscard]] std::uint64_t rings_offset(const Queue& queue) const;
   [[nodiscard]] Result<vhost_user::Ring> ring_of(Queue& queue) const;
   [[nodiscard]] Result<std::uint64_t> user_address(window::DriverAddress address,
                                                    std::uint64_t bytes) const;
@@ -87,7 +108,7 @@ class GatewayModel final : public ClientModel {
   void finish_when_returned(const std::shared_ptr<Stopping>& stopping);
   void finish(const std::shared_ptr<Stopping>& stopping);
   [[nodiscard]] Fd call_of(const Queue& queue) const;
-  void relay_calls(Queue& queue);
+  void on_call(Queue& queue);
 
   Gateway& gateway_;
   ClientMemory memory_;
@@ -99,6 +120,8 @@ class GatewayModel final : public ClientModel {
   bool worked_ = false;      // a backend had queues of this client
   std::uint64_t round_ = 0;  // of bringing up: tells an answer that comes late
   vhost_user::Inflight inflight_;
+  shm::SealedMemfd rings_;  // those of tracked queues that the backend sees, one after another
+  shm::Mapping rings_mapping_;
   std::uint64_t notifications_ = 0;
   std::uint64_t relayed_ = 0;  // interrupts
   std::vector<Queue> queues_;

@@ -79,10 +79,18 @@ std::uint16_t served_queue_count(const GatewayShape& shape) {
   return static_cast<std::uint16_t>(queue_count(shape) - shape.kind.queues_unserved);
 }
 
+bool tracks(const GatewayShape& shape, const vhost_user::Facts& facts) {
+  if (shape.tracking != Tracking::kAuto) return shape.tracking == Tracking::kGateway;
+  return shape.kind.reorders && !facts.has_protocol(spec::VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+}
+
 std::uint64_t offered_features(const GatewayShape& shape, const vhost_user::Facts& facts) {
   std::uint64_t rings = ring::Features::kMask & shape.ring_features & facts.features;
   if (!facts.has_protocol(spec::VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)) {
     rings &= ~feature(spec::VIRTIO_F_RING_PACKED);
+  }
+  if (tracks(shape, facts)) {
+    rings &= ~(feature(spec::VIRTIO_F_RING_PACKED) | feature(spec::VIRTIO_F_IN_ORDER));
   }
   std::uint64_t type = facts.features & kTypeFeatures;
   if (shape.kind.owner == ConfigOwner::kNet) {

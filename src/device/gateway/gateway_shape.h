@@ -16,6 +16,13 @@
 
 namespace airlock::device {
 
+/// Who remembers what a backend has taken and not returned, for the next one.
+enum class Tracking : std::uint8_t {
+  kAuto,     // the backend where it has a record (inflight memory), we where it may reorder
+  kGateway,  // we do, which takes a hop in this process for each request
+  kBackend,  // the backend does, or has nothing to remember: it works in order
+};
+
 /// What a gateway is to be.
 struct GatewayShape {
   DeviceKind kind;
@@ -26,6 +33,7 @@ struct GatewayShape {
   std::optional<std::array<std::uint8_t, 6>> mac;       // of net; without it the driver chooses
   std::uint16_t mtu = 0;                                // of net; 0: it says nothing
   std::uint64_t cid = 0;                                // of vsock
+  Tracking tracking = Tracking::kAuto;
 };
 
 /// Of all of them.
@@ -33,9 +41,13 @@ struct GatewayShape {
 /// Those that the backend serves.
 [[nodiscard]] std::uint16_t served_queue_count(const GatewayShape& shape);
 
+/// Whether the queues are to be TrackedQueues.
+[[nodiscard]] bool tracks(const GatewayShape& shape, const vhost_user::Facts& facts);
+
 /// What a driver is offered, but the transport's and the region's: what the backend has and nobody
 /// else would have to serve, and what the front end answers for. Packed rings only with inflight
-/// memory: without it nobody could say where to go on after a backend died.
+/// memory: without it nobody could say where to go on after a backend died. Tracked queues are
+/// split ones.
 [[nodiscard]] std::uint64_t offered_features(const GatewayShape& shape,
                                              const vhost_user::Facts& facts);
 
