@@ -355,8 +355,8 @@ TEST_F(ConsoleDeviceTest, TellsANewSize) {
 
 // --- what no driver may do ---
 
-// VIRTIO 1.3, 5.3.6.1: no device-readable buffer in a receive queue, no device-writable one in a transmit
-// queue.
+// VIRTIO 1.3, 5.3.6.1: no device-readable buffer in a receive queue, no device-writable one in a
+// transmit queue.
 TEST_F(ConsoleDeviceTest, ABufferOfTheWrongKindBreaksItsQueue) {
   tty_.connect();
   tty_.say("x");
