@@ -54,7 +54,7 @@ Outcome check_region(const ServeBlkOptions& options, const device::BlkShape& sha
       fmt::format("give --region {} or more, or fewer or smaller queues", format_size(needed)));
 }
 
-void add_counters(nlohmann::ordered_json& json, const device::BlkDevice& disk) {
+void add_disk_counters(nlohmann::ordered_json& json, const device::BlkDevice& disk) {
   const device::BlkCounts counts = disk.counts();
   json.update({{"requests",
                 {{"read", counts.reads},
@@ -90,7 +90,7 @@ std::expected<MadeDevice, Failure> make_disk(const ServeBlkOptions& options,
   const auto& made = **disk;
   return MadeDevice{.type = std::move(*disk),
                     .text = std::move(text),
-                    .add_counters = [&made](auto& json) { add_counters(json, made); }};
+                    .add_counters = [&made](auto& json) { add_disk_counters(json, made); }};
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ device::NetShape shape_of(const ServeNetOptions& options, const backend::NetBack
           .speed_mbits = options.speed_mbits};
 }
 
-void add_counters(nlohmann::ordered_json& json, const device::NetDevice& card) {
+void add_net_counters(nlohmann::ordered_json& json, const device::NetDevice& card) {
   const device::NetCounts counts = card.counts();
   const backend::NetBackendCounts backend = card.backend().counts();
   json.update({{"received",
@@ -99,7 +99,7 @@ std::expected<MadeDevice, Failure> make_card(const ServeNetOptions& options,
   const auto& made = **card;
   return MadeDevice{.type = std::move(*card),
                     .text = std::move(text),
-                    .add_counters = [&made](auto& json) { add_counters(json, made); }};
+                    .add_counters = [&made](auto& json) { add_net_counters(json, made); }};
 }
 
 }  // namespace

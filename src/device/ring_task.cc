@@ -9,12 +9,12 @@ namespace {
 
 /// What a chain may describe where a driver has guest memory for it: no driver's request comes
 /// near, while buffers that overlap could make one chain 4 GiB of work.
-constexpr std::uint64_t kGuestChainBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kReachableChainBytes = std::uint64_t{1} << 30;
 
 /// Buffers that don't overlap can't be more than the memory they lie in.
 std::uint64_t chain_bytes_in_reach(const QueueContext& context) {
   return context.negotiated.reach == window::Reach::kRegion ? context.window->region().size()
-                                                            : kGuestChainBytes;
+                                                            : kReachableChainBytes;
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "device/net/net_ring.h"
+#include "device/ring_task.h"
 #include "spec/virtio_net.h"
 
 namespace airlock::device {
@@ -15,21 +15,24 @@ namespace {
 constexpr unsigned kBatchCommands = 8;
 constexpr std::size_t kCommandBuffersAtFirst = 8;
 
-class NetControlQueue final : public QueueTask {
+class NetControlQueue final : public RingTask {
  public:
-  NetControlQueue(NetRing ring, NetControlOptions options)
-      : ring_(std::move(ring)), options_(std::move(options)), chain_(kCommandBuffersAtFirst) {
+  NetControlQueue(const QueueContext& context, ring::DeviceQueue ring, NetControlOptions options)
+      : RingTask(context, std::move(ring)),
+        options_(std::move(options)),
+        chain_(kCommandBuffersAtFirst) {
     CHECK(options_.answer && options_.carry_out && options_.metrics != nullptr);
   }
 
-  Result<bool> poll() override;
   void want_notifications(bool wanted) override {
-    ring_.ask_for_notifications(wanted && !waiting_);
+    RingTask::want_notifications(wanted && !waiting_);
   }
   [[nodiscard]] int completion_fd() const override { return options_.answer->fd(); }
-  [[nodiscard]] std::size_t in_flight() const override { return ring_.in_flight(); }
-  void drain(bool discard) override;
-  [[nodiscard]] Result<void> rebind() override { return ring_.rebind(); }
+
+ protected:
+  Result<bool> serve() override;
+  void finish() override;
+  void forget() override { waiting_ = false; }
 
  private:
   /// Takes the next command and gives it away; false if there is none. Errors: the ring's;
@@ -39,7 +42,6 @@ class NetControlQueue final : public QueueTask {
   bool take_answer();
   void answer(std::uint8_t ack);
 
-  NetRing ring_;
   NetControlOptions options_;
   ring::Chain chain_;
   NetCommand command_;
@@ -47,27 +49,23 @@ class NetControlQueue final : public QueueTask {
   bool waiting_ = false;      // for its answer
 };
 
-Result<bool> NetControlQueue::poll() {
-  if (!ring_.usable()) return ring_.unusable();
+Result<bool> NetControlQueue::serve() {
   bool progress = take_answer();
-  Result<void> outcome;
   for (unsigned commands = 0; !waiting_ && commands < kBatchCommands; ++commands) {
-    const auto took = take_next();
-    if (!took) outcome = fail(took.error());
-    if (!took || !*took) break;
+    const bool took = TRY(take_next());
+    if (!took) break;
     progress = true;
     take_answer();
   }
-  ring_.show();
-  if (!outcome) return fail(outcome.error());
   return progress;
 }
 
 Result<bool> NetControlQueue::take_next() {
-  const bool took = TRY(ring_.take(chain_));
+  const bool took = TRY(take(chain_));
   if (!took) return false;
-  if (const auto parsed = parse_net_command(chain_, options_.rules, command_); !parsed) {
-    return ring_.break_with(parsed.error());
+  if (auto parsed = parse_net_command(chain_, options_.rules, command_); !parsed) {
+    parsed.error().queue = queue();
+    return fail(parsed.error());
   }
   if (command_.kind == NetCommand::Kind::kRefused) {
     ++options_.metrics->refused;
@@ -91,18 +89,12 @@ bool NetControlQueue::take_answer() {
 
 void NetControlQueue::answer(std::uint8_t ack) {
   MUST(chain_.write(0, std::as_bytes(std::span(&ack, 1))));
-  ring_.give_back(chain_, sizeof(ack));
+  give_back(chain_, sizeof(ack));
 }
 
-void NetControlQueue::drain(bool discard) {
-  if (discard) {
-    ring_.abandon();
-    waiting_ = false;
-    return;
-  }
+void NetControlQueue::finish() {
   take_answer();
   if (std::exchange(waiting_, false)) answer(spec::VIRTIO_NET_ERR);
-  ring_.show();
 }
 
 }  // namespace
@@ -129,7 +121,8 @@ std::optional<std::uint8_t> NetAnswer::take(std::uint64_t number) {
 
 Result<std::unique_ptr<QueueTask>> make_net_control_queue(const QueueContext& context,
                                                           NetControlOptions options) {
-  return std::make_unique<NetControlQueue>(TRY(NetRing::open(context)), std::move(options));
+  return std::make_unique<NetControlQueue>(context, TRY(RingTask::open_ring(context)),
+                                           std::move(options));
 }
 
 }  // namespace airlock::device

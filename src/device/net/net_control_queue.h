@@ -57,7 +57,7 @@ struct NetControlOptions {
 ///
 /// When the queue is drained, a command under way is answered with VIRTIO_NET_ERR, though it may
 /// take effect: the control thread may be the one who waits.
-/// Errors: those of NetRing::open().
+/// Errors: those of RingTask::open_ring().
 /// VIRTIO 1.3, 5.1.6.5.
 [[nodiscard]] Result<std::unique_ptr<QueueTask>> make_net_control_queue(const QueueContext& context,
                                                                         NetControlOptions options);

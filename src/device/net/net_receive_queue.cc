@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "device/net/net_header.h"
-#include "device/net/net_ring.h"
+#include "device/ring_task.h"
 #include "spec/virtio.h"
 #include "spec/virtio_net.h"
 
@@ -20,19 +20,21 @@ constexpr unsigned kReceiveBatchFrames = 32;
 /// Buffers that a chain has room for from the start: most drivers use one or two.
 constexpr std::size_t kReceiveBuffersAtFirst = 4;
 
-class NetReceiveQueue final : public QueueTask {
+class NetReceiveQueue final : public RingTask {
  public:
-  NetReceiveQueue(const QueueContext& context, NetRing ring, const NetReceiveOptions& options);
+  NetReceiveQueue(const QueueContext& context, ring::DeviceQueue ring,
+                  const NetReceiveOptions& options);
 
-  Result<bool> poll() override;
   // With buffers to spare, a driver that adds more has nothing to tell us.
   void want_notifications(bool wanted) override {
-    ring_.ask_for_notifications(wanted && frame_bytes_ > 0);
+    RingTask::want_notifications(wanted && frame_bytes_ > 0);
   }
   [[nodiscard]] int completion_fd() const override;
-  [[nodiscard]] std::size_t in_flight() const override { return ring_.in_flight(); }
-  void drain(bool discard) override;
-  [[nodiscard]] Result<void> rebind() override { return ring_.rebind(); }
+
+ protected:
+  Result<bool> serve() override;
+  void finish() override;
+  void forget() override { let_go_of_buffers(); }
 
  private:
   [[nodiscard]] bool find_out_whether_in_use();
@@ -45,8 +47,11 @@ class NetReceiveQueue final : public QueueTask {
   Result<bool> deliver();
   Result<bool> take_buffer();
   void copy_to_driver();
+  void let_go_of_buffers() {
+    taken_ = 0;
+    room_ = 0;
+  }
 
-  NetRing ring_;
   NetReceiveOptions options_;
   bool limits_mtu_;
   std::size_t chains_most_;  // that one frame may use
@@ -68,19 +73,18 @@ class NetReceiveQueue final : public QueueTask {
   std::uint64_t room_ = 0;  // bytes in these
 };
 
-NetReceiveQueue::NetReceiveQueue(const QueueContext& context, NetRing ring,
+NetReceiveQueue::NetReceiveQueue(const QueueContext& context, ring::DeviceQueue ring,
                                  const NetReceiveOptions& options)
-    : ring_(std::move(ring)),
+    : RingTask(context, std::move(ring)),
       options_(options),
       limits_mtu_(context.negotiated.has(spec::VIRTIO_NET_F_MTU)),
-      chains_most_(context.negotiated.has(spec::VIRTIO_NET_F_MRG_RXBUF) ? ring_.size() : 1) {
+      chains_most_(context.negotiated.has(spec::VIRTIO_NET_F_MRG_RXBUF) ? context.setup.size : 1) {
   CHECK(options_.pair != nullptr && options_.shared != nullptr && options_.metrics != nullptr);
   chains_.reserve(chains_most_);
   filter_version_ = options_.shared->filter.read(filter_);
 }
 
-Result<bool> NetReceiveQueue::poll() {
-  if (!ring_.usable()) return ring_.unusable();
+Result<bool> NetReceiveQueue::serve() {
   bool progress = false;
   for (unsigned frames = 0; frames < kReceiveBatchFrames; ++frames) {
     in_use_ = find_out_whether_in_use();
@@ -90,19 +94,14 @@ Result<bool> NetReceiveQueue::poll() {
       progress = true;
       if (frame_bytes_ == 0) continue;
     }
-    const auto delivered = deliver();
+    const bool delivered = TRY(deliver());
     if (!delivered) {
-      ring_.show();
-      return delivered;
-    }
-    if (!*delivered) {
       if (!std::exchange(waiting_, true)) ++options_.metrics->waits;
       break;
     }
     waiting_ = false;
     progress = true;
   }
-  ring_.show();
   return progress;
 }
 
@@ -127,8 +126,8 @@ bool NetReceiveQueue::fetch() {
   const auto got = options_.pair->channel->receive(header_, frame_);
   if (!got) {
     failed_ = true;
-    log(LogLevel::kError, "{}: no frames for queue {} any more: {}", options_.shared->name,
-        ring_.queue(), describe(got.error()));
+    log(LogLevel::kError, "{}: no frames for queue {} any more: {}", options_.shared->name, queue(),
+        describe(got.error()));
     return false;
   }
   if (!*got) return false;
@@ -195,11 +194,11 @@ Result<bool> NetReceiveQueue::deliver() {
 Result<bool> NetReceiveQueue::take_buffer() {
   if (taken_ == chains_.size()) chains_.emplace_back(kReceiveBuffersAtFirst);
   ring::Chain& chain = chains_[taken_];
-  const bool took = TRY(ring_.take(chain));
+  const bool took = TRY(take(chain));
   if (!took) return false;
   // 5.1.6.3.1: each holds a header at least, whether one is put there or not.
   if (chain.writable_bytes() < kNetHeaderBytes) {
-    return ring_.break_with({.code = Errc::kTooSmall, .address = kNetHeaderBytes});
+    return fail({.code = Errc::kTooSmall, .queue = queue(), .address = kNetHeaderBytes});
   }
   room_ += chain.writable_bytes();
   ++taken_;
@@ -226,7 +225,7 @@ void NetReceiveQueue::copy_to_driver() {
     MUST(chain.write(at, rest.first(part)));
     rest = rest.subspan(part);
     room_ -= chain.writable_bytes();
-    ring_.give_back(chain, at + static_cast<std::uint32_t>(part));
+    give_back(chain, at + static_cast<std::uint32_t>(part));
   }
   // More were held only if a longer frame was dropped for want of room.
   std::rotate(chains_.begin(), chains_.begin() + static_cast<std::ptrdiff_t>(count),
@@ -234,25 +233,19 @@ void NetReceiveQueue::copy_to_driver() {
   taken_ -= count;
 }
 
-void NetReceiveQueue::drain(bool discard) {
-  if (discard) {
-    ring_.abandon();
-  } else {
-    // Where memory goes away buffers can't be held: empty ones a driver takes for bad frames.
-    for (const ring::Chain& chain : std::span(chains_).first(taken_)) {
-      ring_.give_back(chain, 0);
-    }
-    ring_.show();
+// Where memory goes away buffers can't be held: empty ones a driver takes for bad frames.
+void NetReceiveQueue::finish() {
+  for (const ring::Chain& chain : std::span(chains_).first(taken_)) {
+    give_back(chain, 0);
   }
-  taken_ = 0;
-  room_ = 0;
+  let_go_of_buffers();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<QueueTask>> make_net_receive_queue(const QueueContext& context,
                                                           const NetReceiveOptions& options) {
-  return std::make_unique<NetReceiveQueue>(context, TRY(NetRing::open(context)), options);
+  return std::make_unique<NetReceiveQueue>(context, TRY(RingTask::open_ring(context)), options);
 }
 
 }  // namespace airlock::device

@@ -31,7 +31,7 @@ struct NetReceiveOptions {
 ///
 /// A queue that broke or was drained to discard stays broken: poll() and rebind() fail with
 /// kQueueBroken. Allocates when it is made, and while the first chains come by.
-/// Errors: those of NetRing::open().
+/// Errors: those of RingTask::open_ring().
 /// VIRTIO 1.3, 5.1.6.3.2, 5.1.6.4.1.
 [[nodiscard]] Result<std::unique_ptr<QueueTask>> make_net_receive_queue(
     const QueueContext& context, const NetReceiveOptions& options);

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "device/net/net_header.h"
-#include "device/net/net_ring.h"
+#include "device/ring_task.h"
 #include "spec/virtio_net.h"
 
 namespace airlock::device {
@@ -18,18 +18,20 @@ using backend::NetSendResult;
 /// Frames sent in one poll(): the driver should not wait long to have the first one's memory back.
 constexpr unsigned kTransmitBatchFrames = 32;
 
-class NetTransmitQueue final : public QueueTask {
+class NetTransmitQueue final : public RingTask {
  public:
-  NetTransmitQueue(const QueueContext& context, NetRing ring, const NetTransmitOptions& options);
+  NetTransmitQueue(const QueueContext& context, ring::DeviceQueue ring,
+                   const NetTransmitOptions& options);
 
-  Result<bool> poll() override;
   void want_notifications(bool wanted) override {
-    ring_.ask_for_notifications(wanted && !waiting_);
+    RingTask::want_notifications(wanted && !waiting_);
   }
   [[nodiscard]] int completion_fd() const override { return options_.pair->channel->send_fd(); }
-  [[nodiscard]] std::size_t in_flight() const override { return ring_.in_flight(); }
-  void drain(bool discard) override;
-  [[nodiscard]] Result<void> rebind() override { return ring_.rebind(); }
+
+ protected:
+  Result<bool> serve() override;
+  void finish() override;
+  void forget() override { waiting_ = false; }
 
  private:
   /// Takes the next frame and sends it; false if there is none. Errors: the ring's; kTooSmall.
@@ -38,12 +40,11 @@ class NetTransmitQueue final : public QueueTask {
   [[nodiscard]] bool prepare();
   /// False: the channel has no room, and the frame waits.
   bool send();
-  void finish() {
+  void return_chain() {
     waiting_ = false;
-    ring_.give_back(chain_, 0);
+    give_back(chain_, 0);
   }
 
-  NetRing ring_;
   NetTransmitOptions options_;
   NetHeaderRules rules_;
   ring::Chain chain_;
@@ -53,18 +54,17 @@ class NetTransmitQueue final : public QueueTask {
   bool waiting_ = false;  // the frame in chain_, for room in the channel
 };
 
-NetTransmitQueue::NetTransmitQueue(const QueueContext& context, NetRing ring,
+NetTransmitQueue::NetTransmitQueue(const QueueContext& context, ring::DeviceQueue ring,
                                    const NetTransmitOptions& options)
-    : ring_(std::move(ring)),
+    : RingTask(context, std::move(ring)),
       options_(options),
       rules_(net_transmit_rules(context.negotiated.features)),
-      chain_(ring_.size()) {
+      chain_(context.setup.size) {
   CHECK(options_.pair != nullptr && options_.metrics != nullptr);
-  pieces_.reserve(ring_.size());
+  pieces_.reserve(context.setup.size);
 }
 
-Result<bool> NetTransmitQueue::poll() {
-  if (!ring_.usable()) return ring_.unusable();
+Result<bool> NetTransmitQueue::serve() {
   bool progress = waiting_ && send();
   Result<void> outcome;
   for (unsigned frames = 0; !waiting_ && frames < kTransmitBatchFrames; ++frames) {
@@ -74,22 +74,21 @@ Result<bool> NetTransmitQueue::poll() {
     progress = true;
   }
   options_.pair->channel->flush();
-  ring_.show();
   if (!outcome) return fail(outcome.error());
   return progress;
 }
 
 Result<bool> NetTransmitQueue::take_next() {
-  const bool took = TRY(ring_.take(chain_));
+  const bool took = TRY(take(chain_));
   if (!took) return false;
   if (chain_.readable_bytes() < kNetHeaderBytes) {
-    return ring_.break_with({.code = Errc::kTooSmall, .address = kNetHeaderBytes});
+    return fail({.code = Errc::kTooSmall, .queue = queue(), .address = kNetHeaderBytes});
   }
   if (prepare()) {
     send();
   } else {
     ++options_.metrics->refused;
-    finish();
+    return_chain();
   }
   return true;
 }
@@ -120,29 +119,23 @@ bool NetTransmitQueue::send() {
       ++options_.metrics->unsent;
       break;
   }
-  finish();
+  return_chain();
   return true;
 }
 
-void NetTransmitQueue::drain(bool discard) {
-  if (discard) {
-    ring_.abandon();
-    waiting_ = false;
-    return;
-  }
+void NetTransmitQueue::finish() {
   if (waiting_ && !send()) {
     ++options_.metrics->unsent;
-    finish();
+    return_chain();
   }
   options_.pair->channel->flush();
-  ring_.show();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<QueueTask>> make_net_transmit_queue(const QueueContext& context,
                                                            const NetTransmitOptions& options) {
-  return std::make_unique<NetTransmitQueue>(context, TRY(NetRing::open(context)), options);
+  return std::make_unique<NetTransmitQueue>(context, TRY(RingTask::open_ring(context)), options);
 }
 
 }  // namespace airlock::device

@@ -26,7 +26,7 @@ struct NetTransmitOptions {
 ///
 /// A queue that broke or was drained to discard stays broken: poll() and rebind() fail with
 /// kQueueBroken. Allocates when it is made, and while the first chains come by.
-/// Errors: those of NetRing::open().
+/// Errors: those of RingTask::open_ring().
 /// VIRTIO 1.3, 5.1.6.2.
 [[nodiscard]] Result<std::unique_ptr<QueueTask>> make_net_transmit_queue(
     const QueueContext& context, const NetTransmitOptions& options);

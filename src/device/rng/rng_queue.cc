@@ -16,7 +16,7 @@ namespace {
 
 /// Chains of one poll(), and what one of them gets at most: a longer one gets less than it has room
 /// for, and its driver asks again.
-constexpr unsigned kBatchChains = 16;
+constexpr unsigned kRngBatchChains = 16;
 constexpr std::uint32_t kChainBytes = 65536;
 
 /// From the kernel straight into the region: no copy of them stays here. Its pool was ready when
@@ -59,7 +59,7 @@ Result<bool> RngQueue::serve() {
   const auto now =
       allowance_.is_limited() ? RngAllowance::Clock::now() : RngAllowance::Clock::time_point();
   bool any = false;
-  for (unsigned i = 0; i < kBatchChains; ++i) {
+  for (unsigned i = 0; i < kRngBatchChains; ++i) {
     const std::uint64_t left = allowance_.left(now);
     if (left == 0) {
       if (!std::exchange(waiting_, true)) ++metrics_.waits;
