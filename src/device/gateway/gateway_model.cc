@@ -49,6 +49,7 @@ struct GatewayModel::Stopping {
 
   std::vector<std::uint16_t> queues;
   std::size_t answers_due = 0;
+  bool returned = false;     // all of them, with what was in flight
   asio::steady_timer timer;  // until what was in flight is in the rings
   std::chrono::steady_clock::time_point deadline;
   std::function<void()> done;
@@ -135,7 +136,7 @@ Result<void> GatewayModel::start_queue(const pci::Negotiated& /*negotiated*/,
   TRY(want(setup));
   vhost_user::FrontEnd* const backend = gateway_.backend();
   // If it is not there yet, or not that far, the queue is one of those that are brought up then.
-  if (backend == nullptr || !up_) return {};
+  if (backend == nullptr || !up_ || !shown_) return {};
   bring_up_ring(*backend, queues_[setup.index]);
   gateway_.flush();
   return {};
@@ -206,6 +207,7 @@ void GatewayModel::bring_up() {
   vhost_user::FrontEnd* const backend = gateway_.backend();
   if (!started_ || pauses_ != 0 || up_ || backend == nullptr) return;
   up_ = true;
+  shown_ = false;
   worked_ = true;
   ++round_;
   backend->set_features(backend_features(negotiated_.features, backend->facts()));
@@ -246,6 +248,7 @@ void GatewayModel::bring_up_rings() {
     return gateway_.renew();
   }
   backend.set_regions(std::move(*regions));
+  shown_ = true;
   for (Queue& queue : queues_) {
     if (queue.wanted) bring_up_ring(backend, queue);
   }
@@ -337,15 +340,18 @@ void GatewayModel::take_down(std::function<void()> done) {
   give_back(std::move(all), std::move(done));
 }
 
+// Those that are on their way back already are waited for as well: each Stopping ends after those
+// that were asked for before it.
 void GatewayModel::give_back(std::vector<std::uint16_t> queues, std::function<void()> done) {
   std::erase_if(queues, [this](std::uint16_t queue) {
     return queues_[queue].state != Queue::State::kRunning;
   });
   vhost_user::FrontEnd* const backend = gateway_.backend();
-  if (queues.empty() || backend == nullptr) return done();
+  if (backend == nullptr || (queues.empty() && stopping_.empty())) return done();
   auto stopping = std::make_shared<Stopping>(gateway_.context(), std::move(done));
   stopping->queues = std::move(queues);
   stopping->answers_due = stopping->queues.size();
+  stopping->returned = stopping->queues.empty();
   stopping_.push_back(stopping);
   for (const std::uint16_t queue : stopping->queues) {
     queues_[queue].state = Queue::State::kStopping;
@@ -353,7 +359,6 @@ void GatewayModel::give_back(std::vector<std::uint16_t> queues, std::function<vo
     backend->stop_ring(queue, [this, queue, stopping](std::uint32_t base) {
       queues_[queue].base = base;
       queues_[queue].base_known = true;
-      queues_[queue].state = Queue::State::kIdle;
       if (--stopping->answers_due > 0) return;
       stopping->deadline = std::chrono::steady_clock::now() + kInFlightLongest;
       finish_when_returned(stopping);
@@ -364,15 +369,14 @@ void GatewayModel::give_back(std::vector<std::uint16_t> queues, std::function<vo
 
 // The answer says how far the backend has read; some have yet to write what they read.
 void GatewayModel::finish_when_returned(const std::shared_ptr<Stopping>& stopping) {
-  const bool returned = packed() || std::ranges::all_of(stopping->queues, [this](auto index) {
-                          const Queue& queue = queues_[index];
-                          return static_cast<std::uint16_t>(queue.base) == used_index(queue);
-                        });
-  if (returned) return finish(stopping);
+  stopping->returned = packed() || std::ranges::all_of(stopping->queues, [this](auto index) {
+                         const Queue& queue = queues_[index];
+                         return static_cast<std::uint16_t>(queue.base) == used_index(queue);
+                       });
+  if (stopping->returned) return finish_returned();
   if (std::chrono::steady_clock::now() > stopping->deadline) {
     log(LogLevel::kInfo, "vhost-user: the backend keeps what was in flight: it has to come anew");
-    gateway_.renew();
-    return finish(stopping);
+    return gateway_.renew();  // which ends all of them
   }
   stopping->timer.expires_after(kInFlightLook);
   stopping->timer.async_wait(
@@ -382,9 +386,15 @@ void GatewayModel::finish_when_returned(const std::shared_ptr<Stopping>& stoppin
       });
 }
 
-void GatewayModel::finish(const std::shared_ptr<Stopping>& stopping) {
-  std::erase(stopping_, stopping);
-  if (const auto done = std::exchange(stopping->done, {})) done();
+// In the order in which they were asked for.
+void GatewayModel::finish_returned() {
+  while (!stopping_.empty() && stopping_.front()->returned) {
+    const std::shared_ptr<Stopping> first = stopping_.front();
+    stopping_.pop_front();
+    for (const std::uint16_t queue : first->queues)
+      queues_[queue].state = Queue::State::kIdle;
+    first->done();
+  }
 }
 
 void GatewayModel::backend_there() {
@@ -403,7 +413,7 @@ void GatewayModel::backend_lost() {
     queue.tracked->detach();
   }
   for (const auto& stopping : std::exchange(stopping_, {}))
-    finish(stopping);
+    stopping->done();
 }
 
 // --- interrupts ---

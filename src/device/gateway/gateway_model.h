@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -106,7 +107,7 @@ class GatewayModel final : public ClientModel {
   void take_down(std::function<void()> done);
   void give_back(std::vector<std::uint16_t> queues, std::function<void()> done);
   void finish_when_returned(const std::shared_ptr<Stopping>& stopping);
-  void finish(const std::shared_ptr<Stopping>& stopping);
+  void finish_returned();
   [[nodiscard]] Fd call_of(const Queue& queue) const;
   void on_call(Queue& queue);
 
@@ -117,6 +118,7 @@ class GatewayModel final : public ClientModel {
   bool started_ = false;     // the driver has the device run
   unsigned pauses_ = 0;      // reasons for which nothing runs now
   bool up_ = false;          // the backend has the device run, or is being told to
+  bool shown_ = false;       // and knows where the region is
   bool worked_ = false;      // a backend had queues of this client
   std::uint64_t round_ = 0;  // of bringing up: tells an answer that comes late
   vhost_user::Inflight inflight_;
@@ -126,7 +128,7 @@ class GatewayModel final : public ClientModel {
   std::uint64_t relayed_ = 0;  // interrupts
   std::vector<Queue> queues_;
   std::vector<pci::QueueSetup> setups_;
-  std::vector<std::shared_ptr<Stopping>> stopping_;  // under way
+  std::deque<std::shared_ptr<Stopping>> stopping_;  // under way, the oldest first
 };
 
 }  // namespace airlock::device
