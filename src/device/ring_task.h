@@ -16,7 +16,7 @@ namespace airlock::device {
 ///
 ///     Result<bool> serve() override {
 ///       bool any = false;
-///       for (unsigned i = 0; i < kBatchChains && TRY(take(chain_)); ++i, any = true) {
+///       for (unsigned i = 0; i < kMyBatch && TRY(take(chain_)); ++i, any = true) {
 ///         give_back(chain_, ...);
 ///       }
 ///       return any;

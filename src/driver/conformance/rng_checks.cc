@@ -59,7 +59,7 @@ Result<Finding> check_bytes(CheckContext& ctx) {
   return passed(fmt::format("{} of {} bytes", used.length, kRngBytes));
 }
 
-Result<Finding> check_beyond(CheckContext& ctx) {
+Result<Finding> check_rng_beyond(CheckContext& ctx) {
   if (!is_rng(ctx)) return no_rng();
   TRY(ctx.bring_up());
   const auto before = data_at(ctx, kRngBytes, kRngBytes);
@@ -100,7 +100,7 @@ constexpr Check kRngChecks[] = {
     {"VIRTIO-5.4.6.2/bytes", "random numbers: one or more, and no more than asked for",
      Needs::kRegion, check_bytes},
     {"VIRTIO-5.4.6.2/beyond", "random numbers: nothing is written beyond the buffer",
-     Needs::kRegion, check_beyond},
+     Needs::kRegion, check_rng_beyond},
     {"VIRTIO-5.4.6.2/differ", "random numbers: two requests bring different ones", Needs::kRegion,
      check_differ},
     {"DEF-5/rng-buffer-outside", "random numbers: a buffer beyond the region", Needs::kRegion,
