@@ -373,7 +373,12 @@ void GatewayModel::finish_when_returned(const std::shared_ptr<Stopping>& stoppin
                          const Queue& queue = queues_[index];
                          return static_cast<std::uint16_t>(queue.base) == used_index(queue);
                        });
-  if (stopping->returned) return finish_returned();
+  if (stopping->returned) {
+    // Its call may have yet to be heard, and at rest no queue passes anything on.
+    for (const std::uint16_t queue : stopping->queues)
+      backward(queues_[queue]);
+    return finish_returned();
+  }
   if (std::chrono::steady_clock::now() > stopping->deadline) {
     log(LogLevel::kInfo, "vhost-user: the backend keeps what was in flight: it has to come anew");
     return gateway_.renew();  // which ends all of them

@@ -16,6 +16,7 @@
 #include <asio/io_context.hpp>
 
 #include "spec/virtio.h"
+#include "spec/virtio_ring.h"
 #include "vhost_user/scripted_backend.h"
 #include "wire/socket.h"
 
@@ -54,6 +55,7 @@ class SlowBackend {
 
   vhost_user::ScriptedBackend script;
   bool held = false;
+  std::vector<Fd> memory;  // of the table that it was shown last
 
   /// The greeting's answers, before it is asked: the front end waits for them without us.
   void greet() {
@@ -87,6 +89,7 @@ class SlowBackend {
 
  private:
   void take(Message message) {
+    if (message.header.request == spec::VHOST_USER_SET_MEM_TABLE) memory = std::move(message.fds);
     std::vector<std::byte> bytes = vfio_user::bytes_of(message.header);
     bytes.insert(bytes.end(), message.payload.begin(), message.payload.end());
     auto answer = script.answer({.bytes = std::move(bytes), .fds = {}});
@@ -114,7 +117,7 @@ class SlowBackend {
 
 class GatewayModelTest : public testing::Test {
  protected:
-  GatewayModelTest()
+  explicit GatewayModelTest(Tracking tracking = Tracking::kAuto)
       : region_(MUST(shm::SealedMemfd::create({.name = "region", .size = kRegionBytes}))),
         mapping_(MUST(region_.map())),
         window_(mapping_.bytes()) {
@@ -132,7 +135,8 @@ class GatewayModelTest : public testing::Test {
                      Gateway::Options{.shape = {.kind = *find_device_kind("scmi"),
                                                 .queue_size = kQueueSize,
                                                 .tag = {},
-                                                .mac = {}}});
+                                                .mac = {},
+                                                .tracking = tracking}});
     MUST(gateway_->connect(std::chrono::seconds(10)));
     model_.emplace(*gateway_, ClientMemory{.window = window_, .region = region_});
     model_->attach(transport_);
@@ -259,6 +263,35 @@ TEST_F(GatewayModelTest, ShowsTheRegionBeforeAQueueThatIsEnabledMeanwhile) {
   const auto& requests = backend_->script.requests;
   EXPECT_LT(std::ranges::find(requests, spec::VHOST_USER_SET_MEM_TABLE),
             std::ranges::find(requests, spec::VHOST_USER_SET_VRING_ADDR));
+}
+
+class TrackedGatewayTest : public GatewayModelTest {
+ protected:
+  TrackedGatewayTest() : GatewayModelTest(Tracking::kGateway) {}
+};
+
+// What is not passed on to the driver would be done anew.
+TEST_F(TrackedGatewayTest, PassesOnWhatCameBackUnheardBeforeTheQueuesRest) {
+  const auto areas = setup_of(0);
+  const auto at = [](window::DriverAddress area) { return std::to_underlying(area) - kBusBase; };
+  mapping_.bytes().put(at(areas.descriptor_area),
+                       spec::VirtqDesc{.addr = Le64(kBusBase + 0x8000),
+                                       .len = Le32(64),
+                                       .flags = Le16(spec::VIRTQ_DESC_F_WRITE),
+                                       .next = {}});
+  mapping_.bytes().store_release<std::uint16_t>(at(areas.driver_area) + 2, 1);
+  start(1);
+  ASSERT_EQ(backend_->memory.size(), 2U);
+  const auto size = MUST(ring::QueueSize::from(kQueueSize));
+  const shm::Mapping::Options whole{.length = TrackedQueue::area_bytes(size)};
+  const auto rings = MUST(shm::Mapping::map(backend_->memory[1], whole));
+  const std::uint64_t used = TrackedQueue::device_area_offset(size);
+  rings.bytes().store_release<std::uint16_t>(used + 2, 1);
+  backend_->script.base = 1;
+  model_->pause(note("rest"));
+  run();
+  EXPECT_EQ(notes_, Notes{"rest"});
+  EXPECT_EQ(mapping_.bytes().load_acquire<std::uint16_t>(at(areas.device_area) + 2), 1);
 }
 
 }  // namespace
