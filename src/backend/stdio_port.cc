@@ -4,7 +4,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
+#include <utility>
 
 #include "backend/port_io.h"
 
@@ -13,6 +16,7 @@ namespace airlock::backend {
 namespace {
 constexpr std::byte kEscape{0x01};  // Ctrl-A
 constexpr std::byte kQuit{'x'};
+constexpr std::size_t kAheadBytes = 4096;
 }  // namespace
 
 Result<std::unique_ptr<StdioPort>> StdioPort::open() {
@@ -55,7 +59,8 @@ void StdioPort::add_watches(const PortInterest& interest, std::vector<pollfd>& t
   if (size_changes_) {
     target.push_back({.fd = size_changes_.get(), .events = POLLIN, .revents = 0});
   }
-  if (interest.input && !input_ended_) {
+  // A terminal is listened to always: there has to be a way out of it.
+  if ((interest.input || before_) && !input_ended_) {
     target.push_back({.fd = STDIN_FILENO, .events = POLLIN, .revents = 0});
   }
   if (interest.output && !output_ended_) {
@@ -69,13 +74,31 @@ void StdioPort::attend(const PortInterest& /*interest*/) {
       read_now(size_changes_.get(), std::as_writable_bytes(std::span(&changed, 1))).bytes > 0) {
     size_ = terminal_size(STDIN_FILENO);
   }
+  if (before_ && !input_ended_) listen();
+}
+
+// What is typed ahead of a guest is kept, so much at most.
+void StdioPort::listen() {
+  std::array<std::byte, kAheadBytes> typed;
+  const PortTransfer done = read_now(STDIN_FILENO, typed);
+  input_ended_ = done.ended;
+  const std::size_t count = without_escapes(std::span(typed).first(done.bytes));
+  const std::size_t kept = std::min(count, kAheadBytes - ahead_.size());
+  ahead_.insert(ahead_.end(), typed.begin(), typed.begin() + static_cast<std::ptrdiff_t>(kept));
 }
 
 std::size_t StdioPort::read(std::span<std::byte> target) {
+  if (before_) {
+    const std::size_t count = std::min(target.size(), ahead_.size());
+    const auto end = ahead_.begin() + static_cast<std::ptrdiff_t>(count);
+    std::copy(ahead_.begin(), end, target.begin());
+    ahead_.erase(ahead_.begin(), end);
+    return count;
+  }
   if (input_ended_) return 0;
   const PortTransfer done = read_now(STDIN_FILENO, target);
   input_ended_ = done.ended;
-  return before_ ? without_escapes(target.first(done.bytes)) : done.bytes;
+  return done.bytes;
 }
 
 // Takes Ctrl-A and what follows it out of `bytes`; how many are left.

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "backend/port_backend.h"
 #include "base/fd.h"
@@ -34,6 +35,7 @@ class StdioPort final : public PortBackend {
   StdioPort() = default;
   Result<void> set_up();
   Result<void> set_up_terminal();
+  void listen();
   std::size_t without_escapes(std::span<std::byte> bytes);
 
   std::optional<termios> before_;    // of the terminal, if standard input is one
@@ -43,7 +45,8 @@ class StdioPort final : public PortBackend {
   Fd size_changes_;  // a signalfd
   bool input_ended_ = false;
   bool output_ended_ = false;
-  bool escaped_ = false;  // the last byte was Ctrl-A
+  std::vector<std::byte> ahead_;  // typed, and not read yet
+  bool escaped_ = false;          // the last byte was Ctrl-A
 };
 
 }  // namespace airlock::backend

@@ -167,15 +167,25 @@ Result<void> Console::take_message(const BufferQueue::Returned& returned) {
   return {};
 }
 
-Result<void> Console::wait_for_port(std::uint32_t port, std::chrono::milliseconds timeout) {
-  if (port >= infos_.size()) return fail({.code = Errc::kBadIndex, .detail = port});
+Result<void> Console::wait_for_message(std::chrono::milliseconds timeout) {
+  if (!multiport_) {
+    return fail({.code = Errc::kUnsupported, .detail = spec::VIRTIO_CONSOLE_F_MULTIPORT});
+  }
   const Deadline deadline = Deadline::after(timeout);
-  for (;;) {
-    TRY(update());
-    if (infos_[port].is_there) return {};
+  while (!TRY(update())) {
     if (deadline.passed()) return fail(deadline.error());
     TRY(wait(*control_in_, deadline));
   }
+  return {};
+}
+
+Result<void> Console::wait_for_port(std::uint32_t port, std::chrono::milliseconds timeout) {
+  if (port >= infos_.size()) return fail({.code = Errc::kBadIndex, .detail = port});
+  const Deadline deadline = Deadline::after(timeout);
+  while (!infos_[port].is_there) {
+    TRY(wait_for_message(deadline.left()));
+  }
+  return {};
 }
 
 Result<void> Console::open_port(std::uint32_t port, bool open) {

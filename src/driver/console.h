@@ -55,6 +55,9 @@ class Console {
 
   /// Takes what messages there are. True if there were any. Errors: the device lied or is broken.
   Result<bool> update();
+  /// Waits until a message came, and takes it. Errors: kTimeout, which breaks nothing; as update();
+  /// kUnsupported (there are no messages without ports).
+  Result<void> wait_for_message(std::chrono::milliseconds timeout);
   /// Waits until `port` is there. Errors: kTimeout, which breaks nothing; as update().
   Result<void> wait_for_port(std::uint32_t port, std::chrono::milliseconds timeout);
   /// Tells the device that the port is used, or not any more. Without ports there is nothing to
