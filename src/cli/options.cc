@@ -17,6 +17,7 @@
 #include "cli/option_types.h"
 #include "cli/options_serve.h"
 #include "cli/serve_blk.h"
+#include "cli/serve_vsock.h"
 
 namespace airlock::cli {
 
@@ -43,6 +44,7 @@ struct ServeCommands {
   ServeRngOptions rng;
   ServeNetOptions net;
   ServeVhostUserOptions vhost_user;
+  ServeVsockOptions vsock;
 };
 
 void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
@@ -53,6 +55,7 @@ void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
   add_serve_rng(serve, action, commands.rng);
   add_serve_net(serve, action, commands.net);
   add_serve_vhost_user(serve, action, commands.vhost_user);
+  add_serve_vsock(serve, action, commands.vsock);
 }
 
 struct BlkCommands {

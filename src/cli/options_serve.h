@@ -12,6 +12,7 @@
 #include "cli/serve_options.h"
 #include "cli/serve_rng.h"
 #include "cli/serve_vhost_user.h"
+#include "cli/serve_vsock.h"
 
 namespace airlock::cli {
 
@@ -24,5 +25,6 @@ void add_serve_console(CLI::App& serve, Action& action, ServeConsoleOptions& opt
 void add_serve_rng(CLI::App& serve, Action& action, ServeRngOptions& options);
 void add_serve_net(CLI::App& serve, Action& action, ServeNetOptions& options);
 void add_serve_vhost_user(CLI::App& serve, Action& action, ServeVhostUserOptions& options);
+void add_serve_vsock(CLI::App& serve, Action& action, ServeVsockOptions& options);
 
 }  // namespace airlock::cli

@@ -15,22 +15,19 @@ namespace airlock::vfio_user {
 
 namespace {
 
-// One client is served, and the others must be told so rather than wait.
-constexpr int kBacklog = 8;
-
-Result<Fd> stream_socket() {
-  return own_fd(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+Result<Fd> unix_socket(int type) {
+  return own_fd(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 // Makes way at `address`, where there is something: removes a socket file that nobody listens on.
-Result<void> remove_stale(const sockaddr_un& address) {
+Result<void> remove_stale(const sockaddr_un& address, int type) {
   struct stat status = {};
   if (lstat(address.sun_path, &status) != 0) {
     if (errno == ENOENT) return {};
     return fail(system_error());
   }
   if (!S_ISSOCK(status.st_mode)) return fail(system_error(ENOTSOCK));
-  const Fd probe = TRY(stream_socket());
+  const Fd probe = TRY(unix_socket(type));
   // Only "refused" proves that nobody is there: a full backlog or a missing permission does not.
   if (connect(probe.get(), as_sockaddr(address), sizeof address) == 0 || errno != ECONNREFUSED) {
     return fail(system_error(EADDRINUSE));
@@ -48,20 +45,20 @@ void SocketFile::remove() const {
   if (status.st_dev == device && status.st_ino == inode) unlink(path.c_str());
 }
 
-Result<Listener> Listener::create(const std::string& path) {
+Result<Listener> Listener::create(const std::string& path, const Options& options) {
   const sockaddr_un address = TRY(unix_address(path));
   Listener listener;
-  listener.fd_ = TRY(stream_socket());
+  listener.fd_ = TRY(unix_socket(options.type));
   const int fd = listener.fd_.get();
   if (bind(fd, as_sockaddr(address), sizeof address) != 0) {
     if (errno != EADDRINUSE) return fail(system_error());
-    TRY(remove_stale(address));
+    TRY(remove_stale(address, options.type));
     if (bind(fd, as_sockaddr(address), sizeof address) != 0) return fail(system_error());
   }
   struct stat status = {};
   if (lstat(path.c_str(), &status) != 0) return fail(system_error());
   listener.file_ = {.path = path, .device = status.st_dev, .inode = status.st_ino};
-  if (listen(fd, kBacklog) != 0) return fail(system_error());
+  if (listen(fd, options.backlog) != 0) return fail(system_error());
   return listener;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <string>
@@ -23,10 +24,16 @@ struct SocketFile {
 /// Movable; the file is removed with it, unless somebody has put another in its place.
 class Listener {
  public:
+  struct Options {
+    int type = SOCK_STREAM;  // or SOCK_SEQPACKET
+    int backlog = 8;         // clients that wait to be taken
+  };
+
   /// Makes the socket file, in place of one that nobody listens on any more.
   /// Errors: kSystem: ENAMETOOLONG, EADDRINUSE (a live server is there), ENOTSOCK (the path is
   /// something else, which is left alone), and those of the system calls.
-  static Result<Listener> create(const std::string& path);
+  static Result<Listener> create(const std::string& path) { return create(path, Options()); }
+  static Result<Listener> create(const std::string& path, const Options& options);
   /// Takes over a socket that listens already. There is no file to remove.
   static Result<Listener> adopt(Fd socket);
 
