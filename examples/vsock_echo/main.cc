@@ -35,7 +35,8 @@ Result<void> echo(Vsock& vsock, std::uint32_t port) {
     if (received.end) break;
     TRY(vsock.send(socket, std::span(block).first(received.bytes)));
   }
-  return vsock.close(socket);
+  TRY(vsock.close(socket));
+  return vsock.wait_closed();
 }
 
 Result<void> ask(Vsock& vsock, std::uint32_t port, std::string_view text) {
@@ -49,7 +50,8 @@ Result<void> ask(Vsock& vsock, std::uint32_t port, std::string_view text) {
     have += received.bytes;
   }
   std::puts(answer.c_str());
-  return vsock.close(socket);
+  TRY(vsock.close(socket));
+  return vsock.wait_closed();
 }
 
 Result<void> run(Vsock& vsock, std::string_view mode, std::uint32_t port, std::string_view text) {

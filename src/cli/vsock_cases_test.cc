@@ -211,6 +211,18 @@ TEST_F(VsockCases, ClientClose) {
   EXPECT_EQ(send(pair.guest, "x").error().code, Errc::kBadHandle);
 }
 
+// More than the host's socket has room for is on its way when the driver goes.
+TEST_F(VsockCases, WhatWasSentArrivesBeforeTheDriverGoes) {
+  const Pair pair = connect(1234);
+  const string text = numbers(1U << 20U);
+  auto read = std::async(std::launch::async, [&] { return pair.host.read_all(text.size() + 1); });
+  ASSERT_TRUE(send(pair.guest, text));
+  ASSERT_TRUE(vsock_->close(pair.guest));
+  ASSERT_TRUE(vsock_->wait_closed());
+  vsock_.reset();
+  EXPECT_TRUE(read.get() == text);
+}
+
 TEST_F(VsockCases, ServerClose) {
   Pair pair = connect(1234);
   pair.host.write("last words");

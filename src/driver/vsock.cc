@@ -227,6 +227,13 @@ Result<void> Vsock::close(SocketId id) {
   return {};
 }
 
+Result<void> Vsock::wait_closed() {
+  return until([this] {
+    return std::ranges::none_of(
+        sockets_, [](const auto& entry) { return entry.second.state == State::kClosing; });
+  });
+}
+
 Result<void> Vsock::reset(SocketId id) {
   VsockSocket& socket = *TRY(find(id));
   if (socket.state == State::kReset) {

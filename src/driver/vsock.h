@@ -74,8 +74,10 @@ class Vsock {
   Result<Received> receive(SocketId socket, std::span<std::byte> target, bool peek = false);
   /// Sends no more, receives no more (VIRTIO_VSOCK_SHUTDOWN_*, as a mask).
   Result<void> shutdown(SocketId socket, std::uint32_t flags);
-  /// Gives the socket up. What was sent still arrives.
+  /// Gives the socket up. What was sent still arrives, as long as this lives: see wait_closed().
   Result<void> close(SocketId socket);
+  /// Waits until the peers of all sockets that were closed have taken everything, and answered.
+  Result<void> wait_closed();
   /// Gives it up at once.
   Result<void> reset(SocketId socket);
 

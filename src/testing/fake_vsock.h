@@ -31,6 +31,7 @@ class FakeVsock final : public pci::VirtioModel {
   /// Called with each packet of the driver.
   std::function<void(const Header&, std::string_view)> on_packet;
   std::vector<Header> heard;
+  std::uint16_t queues_offered = spec::VIRTIO_VSOCK_QUEUES;
   bool deaf = false;  // takes no packets
 
   void set_transport(pci::VirtioTransport* transport) { transport_ = transport; }
@@ -47,7 +48,7 @@ class FakeVsock final : public pci::VirtioModel {
   [[nodiscard]] std::uint16_t device_type() const override { return spec::VIRTIO_ID_VSOCK; }
   [[nodiscard]] std::uint32_t pci_class() const override;
   [[nodiscard]] std::uint64_t features() const override { return own_features; }
-  [[nodiscard]] std::uint16_t queue_count() const override { return spec::VIRTIO_VSOCK_QUEUES; }
+  [[nodiscard]] std::uint16_t queue_count() const override { return queues_offered; }
   [[nodiscard]] std::uint16_t queue_size_max(std::uint16_t /*queue*/) const override { return 16; }
   [[nodiscard]] std::uint32_t config_size() const override {
     return sizeof(spec::VirtioVsockConfig);

@@ -116,8 +116,8 @@ bool VsockHost::accept(Listener& listener) {
   for (unsigned i = 0; i < kAcceptsMost; ++i) {
     Fd socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
-      // Without descriptors, too: until somebody else comes.
-      listener.ready = errno == EINTR || errno == ECONNABORTED;
+      // Without descriptors they wait, and are tried again with whatever happens next.
+      listener.ready = errno != EAGAIN && errno != EWOULDBLOCK;
       return i > 0;
     }
     if (clients_.size() == kClientsMost) drop(clients_.begin()->first);
