@@ -17,7 +17,7 @@ using Turn = VsockConnections::Turn;
 
 /// Packets given in one poll().
 constexpr unsigned kRxBatch = 32;
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioVsockHdr);
+constexpr std::uint32_t kVsockHeaderBytes = sizeof(spec::VirtioVsockHdr);
 /// Longest message that is passed on, of a host that can make longer ones.
 constexpr std::uint32_t kHostMessageMost = 256U << 10U;
 /// What one system call takes (IOV_MAX), less one.
@@ -87,10 +87,10 @@ Result<bool> VsockRxQueue::take_buffer(std::uint32_t bytes) {
 }
 
 Result<bool> VsockRxQueue::give(const Turn& turn) {
-  if (!TRY(take_buffer(kHeaderBytes - 1))) return false;
+  if (!TRY(take_buffer(kVsockHeaderBytes - 1))) return false;
   const auto header = vsock_header(turn.reply, connections_.guest_cid(), 0);
   MUST(chain_.write(0, std::as_bytes(std::span(&header, 1))));
-  give_back(chain_, kHeaderBytes);
+  give_back(chain_, kVsockHeaderBytes);
   return true;
 }
 
@@ -137,8 +137,8 @@ Result<bool> VsockRxQueue::give_data(const Turn& turn) {
     connections_.reset(turn.connection);
     return true;
   }
-  if (!TRY(take_buffer(kHeaderBytes))) return false;
-  std::uint32_t room = std::min(chain_.writable_bytes() - kHeaderBytes, turn.most);
+  if (!TRY(take_buffer(kVsockHeaderBytes))) return false;
+  std::uint32_t room = std::min(chain_.writable_bytes() - kVsockHeaderBytes, turn.most);
   if (!stream) room = std::min(room, found.bytes - turn.message_at);
   const auto read = stream ? read_stream(turn, room) : read_message(turn, room, found.bytes);
   // The socket's only reader is this one, so what was seen is there.
@@ -146,7 +146,7 @@ Result<bool> VsockRxQueue::give_data(const Turn& turn) {
   const std::uint32_t rest = stream ? 0 : found.bytes - turn.message_at - bytes;
   const auto header = connections_.data_header(turn, bytes, rest);
   MUST(chain_.write(0, std::as_bytes(std::span(&header, 1))));
-  give_back(chain_, kHeaderBytes + bytes);
+  give_back(chain_, kVsockHeaderBytes + bytes);
   if (!read) connections_.host_ended(turn.connection, true);
   return true;
 }
@@ -154,7 +154,7 @@ Result<bool> VsockRxQueue::give_data(const Turn& turn) {
 // Straight from the socket into the region.
 Result<std::uint32_t> VsockRxQueue::read_stream(const Turn& turn, std::uint32_t bytes) {
   pieces_.clear();
-  MUST(chain_.append_writable({.offset = kHeaderBytes, .length = bytes}, pieces_));
+  MUST(chain_.append_writable({.offset = kVsockHeaderBytes, .length = bytes}, pieces_));
   vectors_.clear();
   for (const shm::SharedBytes& piece :
        std::span(pieces_).first(std::min(pieces_.size(), kPiecesMost)))
@@ -172,7 +172,7 @@ Result<std::uint32_t> VsockRxQueue::read_stream(const Turn& turn, std::uint32_t 
 Result<std::uint32_t> VsockRxQueue::read_message(const Turn& turn, std::uint32_t bytes,
                                                  std::uint32_t whole) {
   pieces_.clear();
-  MUST(chain_.append_writable({.offset = kHeaderBytes, .length = bytes}, pieces_));
+  MUST(chain_.append_writable({.offset = kVsockHeaderBytes, .length = bytes}, pieces_));
   if (pieces_.size() > kPiecesMost) return fail(Errc::kTooLarge);
   vectors_.clear();
   passed_over_.resize(std::max<std::size_t>(passed_over_.size(), turn.message_at));

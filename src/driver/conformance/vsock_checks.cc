@@ -50,7 +50,7 @@ Result<Finding> check_types(CheckContext& ctx) {
   return failed("VIRTIO_VSOCK_F_NO_IMPLIED_STREAM is not offered");
 }
 
-Result<Finding> check_queue_count(CheckContext& ctx) {
+Result<Finding> check_vsock_queues(CheckContext& ctx) {
   if (!is_vsock(ctx)) return no_vsock();
   const auto count = TRY(ctx.get<std::uint16_t>(offsetof(spec::VirtioPciCommonCfg, num_queues)));
   if (count >= spec::VIRTIO_VSOCK_QUEUES) return passed();
@@ -59,7 +59,7 @@ Result<Finding> check_queue_count(CheckContext& ctx) {
 
 constexpr Check kVsockChecks[] = {
     {"VIRTIO-5.10.2/queues", "sockets: rx, tx and event queue", Needs::kRegisters,
-     check_queue_count},
+     check_vsock_queues},
     {"VIRTIO-5.10.3.2/types", "sockets: streams need not be implied", Needs::kRegisters,
      check_types},
     {"VIRTIO-5.10.6.4.2/cid", "sockets: the guest's cid is none of the reserved ones",
