@@ -28,10 +28,13 @@ Result<std::unique_ptr<SocketLink>> SocketLink::create(Options options, NetCount
 }
 
 const Fd* SocketLink::receiving(bool& anew) {
-  if (send_failed_.load(std::memory_order_relaxed)) {
+  if (send_failed_.load(std::memory_order_relaxed) != 0) {
     static_cast<void>(send_event_.drain());
-    const bool failed = send_failed_.exchange(false);
-    if (failed && receiving_) lost("it takes nothing");
+    // There may be another one since, which is as good as new.
+    const std::uint64_t failed = send_failed_.exchange(0);
+    if (receiving_ && failed == generation_.load(std::memory_order_relaxed)) {
+      lost("it takes nothing");
+    }
   }
   if (!receiving_) {
     Fd next = fetch();
@@ -109,7 +112,7 @@ void SocketLink::report_lost() {
   writable_.disarm();
   // Until sending() has another.
   sending_.reset();
-  send_failed_.store(true);
+  send_failed_.store(sending_generation_);
   send_event_.signal();
 }
 

@@ -86,7 +86,7 @@ class SocketLink {
   std::function<void()> changed_;
   LogLimit log_limit_;
   std::atomic<bool> up_{false};
-  std::atomic<bool> send_failed_{false};  // the sending thread's word
+  std::atomic<std::uint64_t> send_failed_{0};  // the sending thread's word: a generation, or none
 
   std::mutex lock_;  // for the next
   Shared shared_;

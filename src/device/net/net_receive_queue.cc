@@ -126,8 +126,11 @@ bool NetReceiveQueue::fetch() {
   const auto got = options_.pair->channel->receive(header_, frame_);
   if (!got) {
     failed_ = true;
-    log(LogLevel::kError, "{}: no frames for queue {} any more: {}", options_.shared->name, queue(),
-        describe(got.error()));
+    // A driver has it said once more by a reset.
+    if (options_.shared->errors.allow()) {
+      log(LogLevel::kError, "{}: no frames for queue {} any more: {}", options_.shared->name,
+          queue(), describe(got.error()));
+    }
     return false;
   }
   if (!*got) return false;

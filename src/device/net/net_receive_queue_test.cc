@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -318,6 +319,21 @@ TEST_F(NetReceiveQueueTest, AChannelThatFailedIsLeftAlone) {
   const unsigned receives = rig_.channel().receives;
   EXPECT_FALSE(MUST(rig_.task(0).poll()));
   EXPECT_EQ(rig_.channel().receives, receives);
+}
+
+// However often a driver begins anew, the log says no more than a little of it.
+TEST_F(NetReceiveQueueTest, AChannelThatFailedDoesNotFillTheLog) {
+  rig_.network().receive_error = system_error(EIO);
+  ::testing::internal::CaptureStderr();
+  constexpr int kStarts = 200;
+  for (int i = 0; i < kStarts; ++i) {
+    rig_.start();
+    EXPECT_FALSE(MUST(rig_.task(0).poll()));
+    rig_.stop();
+  }
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("no frames for queue 0"), std::string::npos);
+  EXPECT_LT(std::ranges::count(said, '\n'), kStarts / 2);
 }
 
 // ATK-10: at rest no buffer is held, and the frame in hand is not lost.
