@@ -75,10 +75,11 @@ Opened<Backend> open_connected(std::string_view spec, const SocketMaker& make, s
   if (!connector) return net_failed(spec, connector.error(), "look at the limits of processes");
   auto socket = connector->make();
   if (!socket) return net_failed(spec, socket.error(), advice);
-  return finish(spec, make_stream({.link = {.name = std::string(spec),
-                                            .socket = std::move(*socket),
-                                            .connector = std::move(*connector)},
-                                   .mtu = mtu}));
+  return finish(
+      spec, make_stream({.link = {.name = std::string(spec),
+                                  .socket = std::move(*socket),
+                                  .connector = std::make_unique<Connector>(std::move(*connector))},
+                         .mtu = mtu}));
 }
 
 Opened<Backend> open_stream(std::string_view spec, std::string_view text, bool is_path,
@@ -125,7 +126,7 @@ Opened<Backend> open_dgram(std::string_view spec, std::string_view text, bool is
   }
   return finish(spec, make_dgram({.name = std::string(spec),
                                   .socket = absent ? Fd() : std::move(*socket),
-                                  .connector = std::move(*connector),
+                                  .connector = std::make_unique<Connector>(std::move(*connector)),
                                   .file_peer = is_path}));
 }
 

@@ -34,9 +34,10 @@ class ProgramTest : public ::testing::Test {
   void open(const std::string& script) {
     auto connector = MUST(Connector::start(shell(script)));
     auto socket = MUST(connector.make());
-    backend_ = MUST(make_stream(
-        {.link = {
-             .name = "program", .socket = std::move(socket), .connector = std::move(connector)}}));
+    backend_ = MUST(
+        make_stream({.link = {.name = "program",
+                              .socket = std::move(socket),
+                              .connector = std::make_unique<Connector>(std::move(connector))}}));
     channel_ = MUST(backend_->open_channel());
   }
 
@@ -86,6 +87,33 @@ TEST_F(ProgramTest, EndsWithUs) {
 TEST(Program, ThatIsNotThereIsSaid) {
   auto connector = MUST(Connector::start(stream_to_program("airlock-no-such-program", {})));
   EXPECT_EQ(connector.make().error(), system_error(ENOENT));
+}
+
+// The real one, which answers a question for any address but the guest's.
+TEST_F(ProgramTest, PasstItselfAnswers) {
+  auto opened = open_net_backend("passt", {});
+  if (!opened) GTEST_SKIP() << opened.error().text();
+  backend_ = std::move(*opened);
+  channel_ = MUST(backend_->open_channel());
+  std::vector<std::byte> question(60);
+  std::fill_n(question.begin(), 6, std::byte{0xff});
+  question[6] = std::byte{0x02};
+  // An ARP request of Ethernet and IPv4, of 192.0.2.9 for 192.0.2.1.
+  const unsigned fixed[] = {0x08, 0x06, 0, 1, 0x08, 0, 6,   4, 0, 1,
+                            0x02, 0,    0, 0, 0,    0, 192, 0, 2, 9};
+  std::ranges::transform(fixed, question.begin() + 12,
+                         [](unsigned byte) { return std::byte(byte); });
+  const unsigned target[] = {192, 0, 2, 1};
+  std::ranges::transform(target, question.begin() + 38,
+                         [](unsigned byte) { return std::byte(byte); });
+  EXPECT_EQ(bench_.send(*channel_, question), NetSendResult::kSent);
+  channel_->flush();
+  std::vector<std::byte> answer;
+  do {
+    answer = bench_.await(*channel_);
+    ASSERT_FALSE(answer.empty()) << "no answer";
+  } while (answer.size() < 42 || answer[13] != std::byte{6} || answer[21] != std::byte{2});
+  EXPECT_EQ(answer[0], std::byte{0x02});  // to us
 }
 
 TEST(Program, PasstsOptionsArePasstsBusiness) {

@@ -6,7 +6,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,7 +27,7 @@ class SocketLink {
     // NOLINTBEGIN(readability-redundant-member-init): GCC wants one, where a caller leaves it out
     Fd socket = {};  // non-blocking; empty: there is none yet
     // Where the next one comes from, if there is to be one.
-    std::optional<Connector> connector = {};
+    std::unique_ptr<Connector> connector = {};
     Fd listener = {};
     // NOLINTEND(readability-redundant-member-init)
     bool file_peer = false;  // datagrams to a file: who refuses them is gone for good
