@@ -91,6 +91,11 @@ class BlockChannel {
   /// For good. A channel that never has anything unfinished needs no more than this.
   virtual void cancel() {}
 
+  /// Who can't wait long for what is in flight calls it again and again between calls of reap():
+  /// requests that wait for something to come back (a server that is away), however long that
+  /// takes, fail with EIO. Others go on.
+  virtual void give_up_waiting() {}
+
   /// A descriptor that is readable when reap() has something to fetch that it had not when it was
   /// last called; -1 if every request is finished by the next reap().
   [[nodiscard]] virtual int completion_fd() const = 0;

@@ -5,14 +5,17 @@
 
 #include "backend/file_backend.h"
 #include "backend/memory_backend.h"
+#include "backend/nbd/nbd_backend.h"
 #include "backend/null_backend.h"
+#include "backend/rbd/rbd_backend.h"
 #include "base/size.h"
 
 namespace airlock::backend {
 
 namespace {
 
-constexpr std::string_view kAdvice = "use file:PATH, memory:SIZE or null:SIZE, as memory:1G";
+constexpr std::string_view kAdvice =
+    "use file:PATH, nbd:URI, rbd:POOL/IMAGE, memory:SIZE or null:SIZE, as memory:1G";
 
 std::unexpected<OpenError> refuse(std::string_view spec, std::string why,
                                   std::string_view advice = kAdvice) {
@@ -84,6 +87,12 @@ Opened<std::unique_ptr<BlockBackend>> open_backend(std::string_view spec,
   const std::string_view kind = spec.substr(0, colon);
   const std::string_view rest = spec.substr(colon + 1);
   if (kind == "file") return open_file_spec(spec, rest, options);
+  if (kind == "nbd" && !rest.starts_with("//")) return open_nbd(std::string(rest), options);
+  if (kind == "rbd") return open_rbd(std::string(rest), options);
+  // The URI itself says as much.
+  if (kind.starts_with("nbd") && rest.starts_with("//")) {
+    return open_nbd(std::string(spec), options);
+  }
   if (kind == "memory" || kind == "null") {
     const auto size = parse_capacity(spec, rest);
     if (!size) return std::unexpected(size.error());

@@ -34,6 +34,8 @@ struct OpenOptions {
 
 /// Opens the backend that `spec` names:
 ///   file:PATH[,direct=on|off][,engine=auto|io_uring|threads]   a raw image or a block device
+///   nbd:URI                                                    an export of an NBD server
+///   rbd:POOL/IMAGE[@SNAP][,conf=FILE][,id=USER]                an image of a Ceph cluster
 ///   memory:SIZE                                                zeros at first, gone at the end
 ///   null:SIZE                                                  keeps nothing: for measurements
 /// A comma in PATH is part of it, unless one of the options above follows.

@@ -3,6 +3,7 @@
 // The command line: stable, as scripts rely on it. `serve` has files of its own for its options.
 #include "cli/options.h"
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "cli/option_types.h"
 #include "cli/options_serve.h"
 #include "cli/serve_blk.h"
+#include "cli/serve_config.h"
 #include "cli/serve_vsock.h"
 
 namespace airlock::cli {
@@ -39,6 +41,7 @@ void add_disk(CLI::App& app, Options& options) {
 }
 
 struct ServeCommands {
+  std::string config;
   ServeBlkOptions blk;
   ServeConsoleOptions console;
   ServeRngOptions rng;
@@ -47,9 +50,8 @@ struct ServeCommands {
   ServeVsockOptions vsock;
 };
 
-void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
-  serve.require_subcommand(1);
-  serve.footer("example:\n  airlock serve blk --socket /run/disk.sock --backend memory:1G");
+/// The kinds of devices.
+void add_serve_kinds(CLI::App& serve, Action& action, ServeCommands& commands) {
   add_serve_blk(serve, action, commands.blk);
   add_serve_console(serve, action, commands.console);
   add_serve_rng(serve, action, commands.rng);
@@ -57,6 +59,61 @@ void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
   add_serve_vhost_user(serve, action, commands.vhost_user);
   add_serve_vsock(serve, action, commands.vsock);
 }
+
+/// The example of each kind: how it is served, and how QEMU attaches it.
+std::string examples_of(const CLI::App& serve) {
+  std::string all;
+  for (const CLI::App* kind : serve.get_subcommands({})) {
+    const std::string footer = kind->get_footer();
+    const std::size_t heading = footer.find('\n');
+    if (heading != std::string::npos) all += footer.substr(heading + 1) + '\n';
+  }
+  return all;
+}
+
+void add_serve(CLI::App& serve, Action& action, ServeCommands& commands) {
+  serve.require_subcommand(0, 1);
+  serve
+      .add_option("--config", commands.config,
+                  "serve what this file says instead: any number of devices, in one process")
+      ->type_name("FILE");
+  add_serve_kinds(serve, action, commands);
+  serve.footer(
+      "example:\n" + examples_of(serve) +
+      "  airlock serve --config /etc/airlock.toml   # SIGHUP: read again; with, for example,\n"
+      "    [[device]]\n"
+      "    type = \"blk\"\n"
+      "    socket = \"/run/disk.sock\"\n"
+      "    backend = \"file:disk.img\"\n"
+      "    queues = 4");
+  serve.callback([&] {
+    if (serve.get_subcommands().empty() == commands.config.empty()) {
+      throw CLI::ValidationError("serve", "it needs a kind of device, or --config FILE");
+    }
+    if (!commands.config.empty()) action = [&] { return serve_config(commands.config); };
+  });
+}
+
+std::string one_line(std::string text) {
+  std::ranges::replace(text, '\n', ' ');
+  return text;
+}
+
+/// `airlock serve` for lines of a configuration.
+struct ServeParser {
+  CLI::App app{"", "airlock serve"};
+  ServeCommands commands;
+  Action action;
+
+  ServeParser() { add_serve_kinds(app, action, commands); }
+
+  /// Null if there is no such kind.
+  [[nodiscard]] const CLI::App* kind(const std::string& type) const {
+    const auto found =
+        app.get_subcommands([&](const CLI::App* one) { return one->get_name() == type; });
+    return found.empty() ? nullptr : found.front();
+  }
+};
 
 struct BlkCommands {
   BlkInfoOptions info;
@@ -259,12 +316,36 @@ Outcome run_command_line(int argc, char** argv) {
       at = at->get_subcommands().front();
       command += " " + at->get_name();
     }
-    std::string why = error.what();
-    for (char& c : why)
-      c = c == '\n' ? ' ' : c;
-    return usage("usage", why, fmt::format("see {} --help", command));
+    return usage("usage", one_line(error.what()), fmt::format("see {} --help", command));
   }
   return action();
+}
+
+bool serves(const std::string& type) {
+  const ServeParser parser;
+  return parser.kind(type) != nullptr;
+}
+
+std::optional<OptionTakes> serve_option(const std::string& type, const std::string& name) {
+  const ServeParser parser;
+  const CLI::App* const device = parser.kind(type);
+  const CLI::Option* const option = device != nullptr ? device->get_option_no_throw(name) : nullptr;
+  if (option == nullptr || name == "--help") return std::nullopt;
+  return option->get_expected_max() == 0 ? OptionTakes::kNothing : OptionTakes::kValue;
+}
+
+std::expected<ServeLine, std::string> parse_serve(const std::string& type,
+                                                  const std::vector<std::string>& words) {
+  const auto parser = std::make_shared<ServeParser>();
+  // The last one is taken first.
+  std::vector<std::string> reversed(words.rbegin(), words.rend());
+  reversed.push_back(type);
+  try {
+    parser->app.parse(std::move(reversed));
+  } catch (const CLI::ParseError& error) {
+    return std::unexpected(one_line(error.what()));
+  }
+  return ServeLine{.options = parser, .action = parser->action};
 }
 
 }  // namespace airlock::cli

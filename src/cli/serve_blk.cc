@@ -38,7 +38,7 @@ std::expected<std::unique_ptr<backend::BlockBackend>, Failure> open_disk_backend
   if (restart.goes_on() && !(*backend)->outlives_process()) {
     return failed(fmt::format("--backend {}", options.backend),
                   "what the guest wrote is gone with the process before this one",
-                  "use file:PATH for a disk that outlives its process");
+                  "use file:PATH or nbd:URI for a disk that outlives its process");
   }
   return std::move(*backend);
 }
@@ -68,7 +68,8 @@ void add_disk_counters(nlohmann::ordered_json& json, const device::BlkDevice& di
                {"copies", disk.copies()},
                {"copied_bytes", disk.copied_bytes()},
                {"refused", counts.refused},
-               {"io_errors", counts.io_errors}});
+               {"io_errors", counts.io_errors},
+               {"held", counts.held}});
 }
 
 std::expected<MadeDevice, Failure> make_disk(const ServeBlkOptions& options,
@@ -85,12 +86,14 @@ std::expected<MadeDevice, Failure> make_disk(const ServeBlkOptions& options,
       {.backend = std::move(*backend),
        .shape = shape,
        .id = options.serial,
-       .ring_features = options.serve.ring_features & ring::Features::kMask});
+       .ring_features = options.serve.ring_features & ring::Features::kMask,
+       .on_error = options.on_error});
   if (!disk) return failed("serve blk", describe(disk.error()), "see airlock serve blk --help");
   const auto& made = **disk;
   return MadeDevice{.type = std::move(*disk),
                     .text = std::move(text),
-                    .add_counters = [&made](auto& json) { add_disk_counters(json, made); }};
+                    .add_counters = [&made](auto& json) { add_disk_counters(json, made); },
+                    .retry = [&made] { made.retry_held(); }};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "cli/outcome.h"
 #include "cli/serve_options.h"
+#include "device/blk/blk_hold.h"
 
 namespace airlock::cli {
 
@@ -21,6 +22,7 @@ struct ServeBlkOptions {
   std::uint16_t queues = 1;
   std::uint16_t queue_size = 256;
   std::string serial = "airlock";
+  device::OnError on_error = device::OnError::kReport;
 };
 
 /// `airlock serve blk`: serves one disk on one socket until SIGTERM or SIGINT.

@@ -32,6 +32,9 @@ struct MadeDevice {
   std::string text;  // what is behind it, for the log: "file:disk.img, 1G"
   /// Adds its own counters to those that every device has, for --stats. Control thread.
   std::function<void(nlohmann::ordered_json&)> add_counters;
+  /// Has what it holds back tried again, at SIGUSR2; empty if it never does. Control thread.
+  // NOLINTNEXTLINE(readability-redundant-member-init): GCC wants it, to be left out where not used
+  std::function<void()> retry{};
 };
 
 /// Opens what the device needs, with all the rights that this process has: it is called before the
@@ -43,7 +46,8 @@ using MakeDevice = std::function<std::expected<MadeDevice, Failure>(const Restar
 using MakeDeviceInLoop =
     std::function<std::expected<MadeDevice, Failure>(asio::io_context&, const Restart&)>;
 
-/// Serves one device on one socket until SIGTERM or SIGINT. `kind` names it, for the log ("blk").
+/// Serves one device on one socket until SIGTERM or SIGINT, or hands it to the DeviceCollector
+/// there is. `kind` names it, for the log ("blk"). What `make` refers to outlives the device.
 Outcome serve_device(std::string_view kind, const ServeOptions& options, const MakeDevice& make);
 Outcome serve_device_in_loop(std::string_view kind, const ServeOptions& options,
                              const MakeDeviceInLoop& make);

@@ -96,6 +96,9 @@ constexpr AllowedCall kDevice[] = {
     {.name = "ftruncate"},
     {.name = "fallocate"},
     command("fcntl", F_ADD_SEALS),
+    // What a queue waits by: for several things, for some time.
+    {.name = "epoll_create1"},
+    {.name = "timerfd_create"},
     // Sockets, as Asio makes them non-blocking.
     command("ioctl", FIONBIO),
     // A console's terminal: its size, and its mode given back at the end.

@@ -23,7 +23,15 @@ Result<std::unique_ptr<BlkDevice>> BlkDevice::create(Options options) {
       size > kQueueSizeMost) {
     return fail({.code = Errc::kBadQueueSize, .detail = size});
   }
-  return std::unique_ptr<BlkDevice>(new BlkDevice(std::move(options)));
+  std::vector<EventFd> bells;
+  if (options.on_error != OnError::kReport) {
+    for (std::uint16_t queue = 0; queue < options.shape.queues; ++queue) {
+      bells.push_back(TRY(EventFd::create()));
+    }
+  }
+  std::unique_ptr<BlkDevice> device(new BlkDevice(std::move(options)));
+  device->retry_bells_ = std::move(bells);
+  return device;
 }
 
 BlkDevice::BlkDevice(Options options)
@@ -31,6 +39,7 @@ BlkDevice::BlkDevice(Options options)
       shape_(options.shape),
       ring_features_(options.ring_features),
       config_(blk_config(backend_->geometry(), shape_)),
+      on_error_(options.on_error),
       metrics_(shape_.queues) {
   shared_.name = backend_->describe();
   const std::size_t length = std::min(options.id.size(), shared_.id.size());
@@ -63,7 +72,14 @@ Result<std::unique_ptr<QueueTask>> BlkDevice::make_queue(const QueueContext& con
                 .durable_writes = durable,
                 .channel = std::move(channel),
                 .shared = &shared_,
-                .metrics = &metrics_[queue]});
+                .metrics = &metrics_[queue],
+                .on_error = on_error_,
+                .retry_bell = retry_bells_.empty() ? nullptr : &retry_bells_[queue]});
+}
+
+void BlkDevice::retry_held() const {
+  for (const EventFd& bell : retry_bells_)
+    bell.signal();
 }
 
 BlkCounts BlkDevice::counts(std::uint16_t queue) const {

@@ -26,9 +26,11 @@ class BlkDevice final : public DeviceType {
     std::string id = "airlock";
     /// Features of rings that are on offer as well, as a mask.
     std::uint64_t ring_features = ring::Features::kMask;
+    OnError on_error = OnError::kReport;
   };
 
-  /// Errors: kBadQueueSize (queue_size is no power of two of 4 to 32768, or there are no queues).
+  /// Errors: kBadQueueSize (queue_size is no power of two of 4 to 32768, or there are no queues);
+  /// kSystem.
   static Result<std::unique_ptr<BlkDevice>> create(Options options);
 
   [[nodiscard]] std::uint16_t virtio_id() const override;
@@ -42,6 +44,9 @@ class BlkDevice final : public DeviceType {
     return std::as_bytes(std::span(&config_, 1)).first(kBlkConfigBytes);
   }
   Result<std::unique_ptr<QueueTask>> make_queue(const QueueContext& context) override;
+
+  /// Has the requests that are held, as OnError has it, tried again now. Any thread.
+  void retry_held() const;
 
   [[nodiscard]] const backend::BlockBackend& backend() const { return *backend_; }
   /// What one queue did so far, and all of them together. Any thread.
@@ -60,7 +65,9 @@ class BlkDevice final : public DeviceType {
   std::uint64_t ring_features_;
   spec::VirtioBlkConfig config_;
   BlkShared shared_;
+  OnError on_error_;
   std::vector<BlkQueueMetrics> metrics_;  // by queue
+  std::vector<EventFd> retry_bells_;      // by queue; empty with kReport
 };
 
 }  // namespace airlock::device

@@ -14,6 +14,7 @@ BlkCounts& BlkCounts::operator+=(const BlkCounts& other) {
   written_bytes += other.written_bytes;
   refused += other.refused;
   io_errors += other.io_errors;
+  held += other.held;
   waits += other.waits;
   return *this;
 }
@@ -29,6 +30,7 @@ BlkCounts BlkQueueMetrics::snapshot() const {
           .written_bytes = written_bytes.get(),
           .refused = refused.get(),
           .io_errors = io_errors.get(),
+          .held = held.get(),
           .waits = waits.get()};
 }
 

@@ -19,6 +19,7 @@ struct BlkCounts {
   std::uint64_t written_bytes = 0;  // of writes that succeeded
   std::uint64_t refused = 0;        // requests that the driver got wrong, or has no right to
   std::uint64_t io_errors = 0;      // requests that the backend failed
+  std::uint64_t held = 0;           // times that a request was held to be tried again
   std::uint64_t waits = 0;          // requests that found the backend full
 
   BlkCounts& operator+=(const BlkCounts& other);
@@ -37,6 +38,7 @@ struct alignas(64) BlkQueueMetrics {
   Counter written_bytes;
   Counter refused;
   Counter io_errors;
+  Counter held;
   Counter waits;
 
   /// Each number as it was at some moment of the call.

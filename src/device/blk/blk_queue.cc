@@ -43,6 +43,7 @@ struct Record {
   int error = 0;                           // errno
   std::uint64_t bytes = 0;                 // read or written
   std::uint64_t charge = 0;                // bytes that the chain describes
+  unsigned attempts = 0;                   // in vain
 };
 
 std::string_view name_of(Kind kind) {
@@ -68,11 +69,13 @@ std::string_view name_of(Kind kind) {
 class BlkQueue final : public QueueTask {
  public:
   BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uint32_t size,
-           BlkQueueOptions options);
+           BlkQueueOptions options, std::unique_ptr<BlkHold> hold);
 
   Result<bool> poll() override;
   void want_notifications(bool wanted) override { ring_.suppress_notifications(!wanted); }
-  [[nodiscard]] int completion_fd() const override { return options_.channel->completion_fd(); }
+  [[nodiscard]] int completion_fd() const override {
+    return hold_ ? hold_->fd() : options_.channel->completion_fd();
+  }
   [[nodiscard]] std::size_t in_flight() const override { return records_.size() - free_.size(); }
   void drain(bool discard) override;
   [[nodiscard]] Result<void> rebind() override;
@@ -96,11 +99,14 @@ class BlkQueue final : public QueueTask {
   void advance(RecordIndex index);
   void give_to_channel(RecordIndex index);
   void retry_waiting();
+  void fail_or_hold(RecordIndex index);
+  bool retry_held();
+  void end_held();
   void answer(RecordIndex index);
   std::uint8_t status_of(Record& record);
   void fill_rest(Record& record, std::uint64_t filled);
   void count(const Record& record, std::uint8_t status) const;
-  void report(const Record& record);
+  void report(const Record& record, std::string_view consequence);
   void release(RecordIndex index) {
     bytes_in_flight_ -= std::exchange(records_[index].charge, 0);
     free_.push_back(index);
@@ -110,6 +116,7 @@ class BlkQueue final : public QueueTask {
   std::uint16_t queue_;
   std::function<void()> interrupt_;
   BlkQueueOptions options_;
+  std::unique_ptr<BlkHold> hold_;  // null: errors are reported
   std::size_t size_;
   std::vector<Record> records_;  // those that were needed so far; none ever moves
   std::vector<RecordIndex> free_;
@@ -119,15 +126,17 @@ class BlkQueue final : public QueueTask {
   std::uint64_t bytes_in_flight_ = 0;
   bool broken_ = false;      // for good: chains may be lost to the ring
   bool discarding_ = false;  // the ring and the chains are not ours any more
+  bool draining_ = false;    // nothing is held any more, until the next poll()
   bool unshown_ = false;     // used elements that the driver does not see yet
 };
 
 BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uint32_t size,
-                   BlkQueueOptions options)
+                   BlkQueueOptions options, std::unique_ptr<BlkHold> hold)
     : ring_(std::move(ring)),
       queue_(context.setup.index),
       interrupt_(context.interrupt),
       options_(std::move(options)),
+      hold_(std::move(hold)),
       size_(size),
       // Buffers that don't overlap can't be more than the memory they lie in.
       chain_bytes_most_(context.negotiated.reach == window::Reach::kRegion
@@ -141,10 +150,12 @@ BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uin
 
 Result<bool> BlkQueue::poll() {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = queue_});
+  draining_ = false;
   // What finished first: it makes room. Last again: taking it also starts what is new, and a
   // backend of memory has it done by then.
   bool progress = take_finished();
-  const Result<bool> taken = take_new();
+  if (hold_) progress |= retry_held();
+  const Result<bool> taken = hold_ && hold_->stopped() ? Result<bool>(false) : take_new();
   progress |= taken.value_or(false);
   progress |= take_finished();
   show_driver();
@@ -249,6 +260,7 @@ void BlkQueue::begin(RecordIndex index) {
   record.next_range = 0;
   record.error = 0;
   record.bytes = 0;
+  record.attempts = 0;
   if (record.request.kind == Kind::kRead) {
     MUST(record.chain.append_writable(record.request.data, record.segments));
   } else if (record.request.kind == Kind::kWrite) {
@@ -311,7 +323,11 @@ void BlkQueue::give_to_channel(RecordIndex index) {
   const std::uint32_t before = record.next_range;
   const auto step = record.error == 0 ? next_step(index) : std::nullopt;
   if (!step) {
-    answer(index);
+    if (record.error != 0) {
+      fail_or_hold(index);
+    } else {
+      answer(index);
+    }
     return;
   }
   const auto submitted = options_.channel->submit(*step);
@@ -324,7 +340,46 @@ void BlkQueue::give_to_channel(RecordIndex index) {
   }
   record.error =
       submitted.error().code == Errc::kSystem ? static_cast<int>(submitted.error().detail) : EIO;
-  answer(index);
+  fail_or_hold(index);
+}
+
+// A held request has the step that failed before it again.
+void BlkQueue::fail_or_hold(RecordIndex index) {
+  Record& record = records_[index];
+  if (!hold_ || draining_ || !hold_->wants(record.error)) {
+    answer(index);
+    return;
+  }
+  ++options_.metrics->held;
+  const auto delay = hold_->add({.request = index, .error = record.error}, record.attempts++);
+  report(record, delay ? fmt::format("held, and tried again in {} ms", delay->count())
+                       : "held, with all that follows it, until SIGUSR2 has it tried again");
+  CHECK(record.next_range > 0);
+  --record.next_range;
+  record.error = 0;
+  record.bytes = 0;  // of a transfer, which is one step
+}
+
+bool BlkQueue::retry_held() {
+  const std::vector<BlkHold::Held> due = hold_->take_due();
+  for (const BlkHold::Held& held : due) {
+    give_to_channel(held.request);
+  }
+  return !due.empty();
+}
+
+// Nobody waits for them any longer, or whoever does must not have to wait for the disk.
+void BlkQueue::end_held() {
+  for (const BlkHold::Held& held : hold_->take_all()) {
+    if (discarding_) {
+      release(held.request);
+      continue;
+    }
+    Record& record = records_[held.request];
+    record.error = held.error;
+    ++record.next_range;
+    answer(held.request);
+  }
 }
 
 void BlkQueue::retry_waiting() {
@@ -344,7 +399,7 @@ void BlkQueue::retry_waiting() {
 std::uint8_t BlkQueue::status_of(Record& record) {
   if (record.request.kind == Kind::kRefused) return record.request.refusal;
   if (record.error == 0) return spec::VIRTIO_BLK_S_OK;
-  report(record);
+  report(record, "the driver gets an I/O error");
   return spec::VIRTIO_BLK_S_IOERR;
 }
 
@@ -411,17 +466,16 @@ void BlkQueue::count(const Record& record, std::uint8_t status) const {
   }
 }
 
-void BlkQueue::report(const Record& record) {
+void BlkQueue::report(const Record& record, std::string_view consequence) {
   LogLimit& limit = options_.shared->io_errors;
   if (!limit.allow()) return;
   const std::uint64_t held_back = limit.take_suppressed();
   BlkRequest::Range where{.offset = record.request.offset, .length = record.request.data.length};
   const bool has_ranges = record.request.range_count > 0 && record.next_range > 0;
   if (has_ranges) where = record.request.ranges()[record.next_range - 1];
-  log(LogLevel::kError,
-      "{}: {} of {} bytes at {:#x} (queue {}): {}: the driver gets an I/O error{}",
-      options_.shared->name, name_of(record.request.kind), where.length, where.offset, queue_,
-      describe(system_error(record.error)),
+  log(LogLevel::kError, "{}: {} of {} bytes at {:#x} (queue {}): {}: {}{}", options_.shared->name,
+      name_of(record.request.kind), where.length, where.offset, queue_,
+      describe(system_error(record.error)), consequence,
       held_back > 0 ? fmt::format(" ({} lines like this held back)", held_back) : "");
 }
 
@@ -435,7 +489,14 @@ void BlkQueue::drain(bool discard) {
     }
     waiting_.clear();
   }
+  draining_ = true;
+  if (hold_) end_held();
   while (take_finished()) {
+  }
+  if (in_flight() > 0 && !discarding_) {
+    options_.channel->give_up_waiting();
+    while (take_finished()) {
+    }
   }
   if (!discarding_) show_driver();
 }
@@ -461,7 +522,14 @@ Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
                                  .features = features,
                                  .record = context.record};
   auto ring = TRY(ring::DeviceQueue::create(config, *context.window));
-  return std::make_unique<BlkQueue>(context, std::move(ring), setup.size, std::move(options));
+  std::unique_ptr<BlkHold> hold;
+  if (options.on_error != OnError::kReport) {
+    CHECK(options.retry_bell != nullptr);
+    hold = TRY(
+        BlkHold::create(options.on_error, *options.retry_bell, options.channel->completion_fd()));
+  }
+  return std::make_unique<BlkQueue>(context, std::move(ring), setup.size, std::move(options),
+                                    std::move(hold));
 }
 
 }  // namespace airlock::device
