@@ -7,6 +7,7 @@
 #include "core/range.h"
 #include "spec/virtio.h"
 #include "spec/virtio_blk.h"
+#include "spec/virtio_console.h"
 #include "spec/virtio_net.h"
 #include "wire/message.h"
 
@@ -36,6 +37,18 @@ constexpr std::uint64_t kNetFeatures =
 // Of a disk, what needs configuration that nobody asks a backend for.
 constexpr std::uint64_t kBlkBeyond =
     feature(spec::VIRTIO_BLK_F_SECURE_ERASE) | feature(spec::VIRTIO_BLK_F_ZONED);
+
+// Of the file system: a queue for notifications, before those for requests. VIRTIO 1.3, 5.11.3.
+constexpr unsigned kFsNotification = 0;
+
+/// Features that bring queues which the type has not got here: a driver would look for them.
+std::uint64_t features_with_queues(const GatewayShape& shape) {
+  if (shape.kind.owner == ConfigOwner::kFs) return feature(kFsNotification);
+  if (shape.kind.virtio_id == spec::VIRTIO_ID_CONSOLE) {
+    return feature(spec::VIRTIO_CONSOLE_F_MULTIPORT);
+  }
+  return 0;
+}
 
 /// Of the file system: its name, and how many request queues there are. VIRTIO 1.3, 5.11.4.
 struct FsConfig {
@@ -92,7 +105,7 @@ std::uint64_t offered_features(const GatewayShape& shape, const vhost_user::Fact
   if (tracks(shape, facts)) {
     rings &= ~(feature(spec::VIRTIO_F_RING_PACKED) | feature(spec::VIRTIO_F_IN_ORDER));
   }
-  std::uint64_t type = facts.features & kTypeFeatures;
+  std::uint64_t type = facts.features & kTypeFeatures & ~features_with_queues(shape);
   if (shape.kind.owner == ConfigOwner::kNet) {
     type &= kNetFeatures;
     type |= feature(spec::VIRTIO_NET_F_STATUS);
