@@ -8,6 +8,8 @@ import hashlib
 import http.server
 import json
 import os
+import shlex
+import signal
 import sys
 import threading
 import unittest
@@ -41,10 +43,10 @@ class VhostUser(VmTest):
             self.assertIsNone(backend.process.poll(), backend.log())
             threading.Event().wait(0.01)
 
-    def looked(self, backend):
+    def looked(self, pid):
         """The --on argument by which the guest has the backend's memory looked at."""
-        return (f"look=grep -E ' [r-][w-][x-]s ' /proc/{backend.pid}/maps >{self.directory}/maps; "
-                f"{sys.executable} {harness.REPO}/tests/audit.py {backend.pid} "
+        return (f"look=grep -E ' [r-][w-][x-]s ' /proc/{pid}/maps >{self.directory}/maps; "
+                f"{sys.executable} {harness.REPO}/tests/audit.py {pid} "
                 f">{self.directory}/audit")
 
     def check_memory(self, only=(REGION,)):
@@ -97,7 +99,7 @@ echo "@@FILES $(ls tree | wc -l)@@"
 host look
 cd /
 umount /shared
-""", "--on", self.looked(backend), timeout=400)
+""", "--on", self.looked(backend.pid), timeout=400)
         self.assertEqual(harness.said(console, "SUM"), [harness.sha256(share / "from-host")])
         self.assertEqual(harness.said(console, "LARGE"), [harness.sha256(share / "large")])
         self.assertEqual((share / "large").stat().st_size, 24 << 20)
@@ -111,10 +113,18 @@ umount /shared
 
 
 class Net(VhostUser):
-    # passt takes a page from a server on the host's loopback into the VM.
-    def test_the_guest_reaches_the_host(self):
-        page = os.urandom(5 << 20)
+    def passt(self, socket):
+        """The command that starts it: it goes into the background when its socket is there."""
+        return (str(harness.REPO / "lab/trixie"), "passt", "--vhost-user", "--quiet",
+                "--socket", str(socket), "--pid", str(self.directory / "passt.pid"),
+                "--address", "192.0.2.2", "--gateway", "192.0.2.1",
+                "--map-host-loopback", "192.0.2.1", "--ipv4-only", "--runas", "0")
 
+    def passt_pid(self):
+        return int((self.directory / "passt.pid").read_text())
+
+    def serve(self, page):
+        """A server on this host's loopback; its port."""
         class Page(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 self.send_response(200)
@@ -126,13 +136,21 @@ class Net(VhostUser):
                 pass
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+        server.handle_error = lambda *_: None  # a connection that died with its passt
         threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
-        socket = self.directory / "passt.sock"
-        backend = self.start(harness.REPO / "lab/trixie", "passt", "--vhost-user", "--foreground",
-                             "--socket", socket, "--address", "192.0.2.2", "--gateway", "192.0.2.1",
-                             "--map-host-loopback", "192.0.2.1", "--ipv4-only", "--runas", "0")
-        self.wait_for_socket(backend, socket)
+        return server.server_port
+
+    # passt takes a page from a server on the host's loopback into the VM; killed in the middle of a
+    # download, the next one does the same: only the connection was in its memory.
+    def test_the_guest_reaches_the_host(self):
+        page = os.urandom(5 << 20)
+        port, socket = self.serve(page), self.directory / "passt.sock"
+        harness.run(*self.passt(socket))
+        self.addCleanup(lambda: os.kill(self.passt_pid(), signal.SIGKILL))
+        restart = (f"restart=kill -9 $(cat {self.directory}/passt.pid); rm -f {socket}; "
+                   + shlex.join(self.passt(socket)))
         with Gateway("net", socket, "--mac", "52:54:00:12:34:56",
                      directory=self.directory) as gateway:
             console = self.boot_with(gateway, f"""
@@ -142,13 +160,23 @@ name=$(ls /sys/class/net | grep -v lo | head -n 1)
 echo "@@MAC $(cat /sys/class/net/$name/address)@@"
 ip address add 192.0.2.2/24 dev $name
 ip link set $name up
-wget -q -O /tmp/page http://192.0.2.1:{server.server_port}/page
+page=http://192.0.2.1:{port}/page
+wget -q -O /tmp/page $page
 echo "@@SUM $(sha256sum </tmp/page | cut -d' ' -f1)@@"
 host look
-""", "--on", self.looked(backend), timeout=400)
+while true; do wget -q -T 5 -O /dev/null $page || true; done &
+load=$!
+host restart
+host restart
+host restart
+kill $load
+wget -q -T 20 -O /tmp/again $page
+echo "@@SUM $(sha256sum </tmp/again | cut -d' ' -f1)@@"
+""", "--on", self.looked(self.passt_pid()), "--on", restart, timeout=400)
         self.assertEqual(harness.said(console, "MAC"), ["52:54:00:12:34:56"])
-        self.assertEqual(harness.said(console, "SUM"), [hashlib.sha256(page).hexdigest()])
+        self.assertEqual(harness.said(console, "SUM"), [hashlib.sha256(page).hexdigest()] * 2)
         self.check_memory()
+        self.assertEqual(gateway.stats()["backend"]["losses"], 3)
 
 
 class Blk(VhostUser):
@@ -170,7 +198,7 @@ fio --name=verify --filename=/dev/vda --rw=randwrite --bsrange=4k-128k --size=24
   --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --output=/dev/null
 mkfs.ext2 -q /dev/vda 2>/dev/null || mke2fs -q /dev/vda
 host look
-""", "--on", self.looked(backend), "--with", "fio", timeout=400)
+""", "--on", self.looked(backend.pid), "--with", "fio", timeout=400)
         self.check_memory((REGION, RINGS))
         backend.stop()
         harness.run(harness.REPO / "lab/trixie", "qemu-img", "check", image)

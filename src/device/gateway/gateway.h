@@ -39,6 +39,9 @@ class Gateway {
   /// that does not speak of it; kTooSmall (address: what it has), of one with too few queues.
   Result<void> connect(std::chrono::milliseconds longest);
 
+  /// The same without waiting: a backend is tried for until there is one.
+  void begin() { keeper_.begin(); }
+
   /// A model for one client. The gateway outlives it.
   std::unique_ptr<ClientModel> make_model(const ClientMemory& memory);
 

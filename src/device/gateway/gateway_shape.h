@@ -29,10 +29,13 @@ struct GatewayShape {
   std::uint16_t queues = 1;  // of those that a type can have more or fewer of
   std::uint16_t queue_size = 256;
   std::uint64_t ring_features = ring::Features::kMask;  // on offer at most
-  std::string tag;                                      // of fs
-  std::optional<std::array<std::uint8_t, 6>> mac;       // of net; without it the driver chooses
-  std::uint16_t mtu = 0;                                // of net; 0: it says nothing
-  std::uint64_t cid = 0;                                // of vsock
+  // Initialized for GCC, where they are left out.
+  // NOLINTNEXTLINE(readability-redundant-member-init)
+  std::string tag{};  // of fs
+  // NOLINTNEXTLINE(readability-redundant-member-init)
+  std::optional<std::array<std::uint8_t, 6>> mac{};  // of net; without it the driver chooses
+  std::uint16_t mtu = 0;                             // of net; 0: it says nothing
+  std::uint64_t cid = 0;                             // of vsock
   Tracking tracking = Tracking::kAuto;
 };
 
