@@ -34,7 +34,8 @@ class Life {
     card.loops = data_.ConsumeBool();
     card.on_return = [this](std::uint32_t& written) {
       if (rarely()) written = data_.ConsumeIntegral<std::uint32_t>();
-      device_.net.ack = rarely() ? data_.ConsumeIntegral<std::uint8_t>() : 0;
+      device_.net.ack.reset();
+      if (rarely()) device_.net.ack = data_.ConsumeIntegral<std::uint8_t>();
     };
     lies_.on_read = [this](const Register&, std::uint64_t& value) {
       if (rarely()) value = data_.ConsumeIntegral<std::uint64_t>();

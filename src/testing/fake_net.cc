@@ -162,6 +162,8 @@ void FakeNet::serve_queue(ring::DeviceQueue& queue) {
 }
 
 std::uint32_t FakeNet::transmit(const ring::Chain& chain) {
+  // What has no frame is sent nowhere.
+  if (chain.readable_bytes() <= kNetHeaderBytes) return 0;
   sent_headers.push_back(MUST(chain.read<spec::VirtioNetHdr>(0)));
   Bytes frame(chain.readable_bytes() - kNetHeaderBytes);
   MUST(chain.read(kNetHeaderBytes, frame));
@@ -175,9 +177,27 @@ std::uint32_t FakeNet::obey(const ring::Chain& chain) {
   command.header = MUST(chain.read<spec::VirtioNetCtrlHdr>(0));
   command.data.resize(chain.readable_bytes() - sizeof command.header);
   MUST(chain.read(sizeof command.header, command.data));
-  const std::byte answer{ack};
+  const std::uint8_t honest = knows(command) ? spec::VIRTIO_NET_OK : spec::VIRTIO_NET_ERR;
+  const std::byte answer{ack.value_or(honest)};
   MUST(chain.write(0, std::span(&answer, 1)));
   return 1;
+}
+
+bool FakeNet::knows(const Command& command) {
+  const std::uint8_t number = command.header.command;
+  const std::size_t bytes = command.data.size();
+  switch (command.header.command_class) {
+    case spec::VIRTIO_NET_CTRL_RX:
+      return number <= spec::VIRTIO_NET_CTRL_RX_NOBCAST && bytes == 1;
+    case spec::VIRTIO_NET_CTRL_MAC:
+      return number == spec::VIRTIO_NET_CTRL_MAC_ADDR_SET && bytes == spec::VIRTIO_NET_MAC_BYTES;
+    case spec::VIRTIO_NET_CTRL_MQ:
+      return number == spec::VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET && bytes == sizeof(Le16);
+    case spec::VIRTIO_NET_CTRL_ANNOUNCE:
+      return number == spec::VIRTIO_NET_CTRL_ANNOUNCE_ACK && bytes == 0;
+    default:
+      return false;
+  }
 }
 
 void FakeNet::show(ring::DeviceQueue& queue) {

@@ -47,7 +47,7 @@ class FakeNet final : public pci::VirtioModel {
   std::vector<Bytes> sent;  // frames, without headers
   std::vector<spec::VirtioNetHdr> sent_headers;
   std::vector<Command> commands;
-  std::uint8_t ack = spec::VIRTIO_NET_OK;
+  std::optional<std::uint8_t> ack;                        // answers every command with this
   std::function<void(std::uint32_t& written)> on_return;  // of what was sent, and commands
 
   FakeNet();
@@ -91,6 +91,7 @@ class FakeNet final : public pci::VirtioModel {
   void serve_queue(ring::DeviceQueue& queue);
   [[nodiscard]] std::uint32_t transmit(const ring::Chain& chain);
   [[nodiscard]] std::uint32_t obey(const ring::Chain& chain);
+  [[nodiscard]] static bool knows(const Command& command);
   void show(ring::DeviceQueue& queue);
 
   pci::VirtioTransport* transport_ = nullptr;

@@ -235,7 +235,7 @@ std::uint64_t CheckContext::region_start() const {
 Result<void> CheckContext::prepare() {
   if (!TRY(negotiate(own_features()))) return fail(Errc::kFeaturesRefused);
   queue_->clear();
-  TRY(common_->select_queue(0));
+  TRY(common_->select_queue(index_));
   if (has_vectors_) {
     (void)TRY(common_->set_config_vector(kConfigVector));
     (void)TRY(common_->set_queue_vector(kQueueVector));
@@ -244,7 +244,7 @@ Result<void> CheckContext::prepare() {
 }
 
 Result<void> CheckContext::enable_queue(const ring::QueueAreas& areas) {
-  TRY(common_->select_queue(0));
+  TRY(common_->select_queue(index_));
   TRY(common_->write_queue_size(static_cast<std::uint16_t>(queue_->size().value())));
   TRY(common_->write_queue_areas(areas));
   return common_->write_queue_enable();
@@ -257,12 +257,12 @@ Result<void> CheckContext::bring_up() {
 }
 
 Result<Register> CheckContext::notify_register(Width width) {
-  TRY(common_->select_queue(0));
+  TRY(common_->select_queue(index_));
   const std::uint64_t number = TRY(common_->queue_notify_off());
   const std::uint64_t offset = number * capabilities_.notify_off_multiplier;  // below 2^48
   if (!airlock_range_within(offset, std::to_underlying(width), notify_place_.length)) {
     return fail({.code = Errc::kOutOfRange,
-                 .queue = 0,
+                 .queue = index_,
                  .detail = std::to_underlying(width),
                  .address = offset});
   }
@@ -271,7 +271,7 @@ Result<Register> CheckContext::notify_register(Width width) {
 }
 
 Result<void> CheckContext::notify() {
-  return transport_->write(TRY(notify_register(Width::k2)), 0);
+  return transport_->write(TRY(notify_register(Width::k2)), index_);
 }
 
 Result<void> CheckContext::notify_with_data(std::uint32_t data) {

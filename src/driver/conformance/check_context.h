@@ -96,6 +96,8 @@ class CheckContext {
   [[nodiscard]] std::uint64_t own_features() const;
   /// These too from now on, where they are offered; the suite takes them back for each check.
   void accept_also(std::uint64_t features) { also_ = features; }
+  /// queue() is the device's queue `index` from now on; the suite makes it 0 again for each check.
+  void use_queue(std::uint16_t index) { index_ = index; }
   /// The bit of the region; 0 without.
   [[nodiscard]] std::uint64_t region_feature() const;
   Result<void> add_status(std::uint8_t bits);
@@ -162,6 +164,7 @@ class CheckContext {
   std::unique_ptr<CommonRegisters> common_;  // with what Needs::kRegisters stands for
   std::uint64_t offered_ = 0;
   std::uint64_t also_ = 0;
+  std::uint16_t index_ = 0;  // of queue_
   RegionKind region_kind_ = RegionKind::kNone;
   MappedRegion region_;
   std::uint64_t region_bytes_ = 0;
