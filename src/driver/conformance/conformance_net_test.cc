@@ -53,7 +53,7 @@ TEST_F(ConformanceNetTest, AnHonestCardPasses) {
   for (const auto& [id, finding] : run(all_checks())) {
     EXPECT_NE(finding.verdict, Verdict::kFail) << id << ": " << finding.why;
     if (finding.verdict == Verdict::kPass) ++passes;
-    if (!id.starts_with("VIRTIO-5.1.")) continue;
+    if (!id.contains("-5.1.")) continue;
     EXPECT_EQ(finding.verdict, Verdict::kPass) << id << ": " << finding.why;
   }
   EXPECT_GE(passes, 50U);
