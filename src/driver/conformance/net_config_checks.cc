@@ -15,16 +15,16 @@ namespace {
 
 using NetCfg = spec::VirtioNetConfig;
 
-Finding no_card() {
+Finding no_net_card() {
   return skipped("the device is no network card");
 }
 
-bool is_card(const CheckContext& ctx) {
+bool is_net_card(const CheckContext& ctx) {
   return ctx.device_type() == spec::VIRTIO_ID_NET;
 }
 
 /// A feature, and those of which it requires one: VIRTIO 1.3, 5.1.3.1.
-struct Dependency {
+struct NetDependency {
   unsigned feature;
   std::uint64_t any_of;
   const char* name;
@@ -36,9 +36,9 @@ constexpr std::uint64_t kHostTso =
     spec::feature(spec::VIRTIO_NET_F_HOST_TSO4) | spec::feature(spec::VIRTIO_NET_F_HOST_TSO6);
 constexpr std::uint64_t kGuestCsum = spec::feature(spec::VIRTIO_NET_F_GUEST_CSUM);
 constexpr std::uint64_t kHostCsum = spec::feature(spec::VIRTIO_NET_F_CSUM);
-constexpr std::uint64_t kControl = spec::feature(spec::VIRTIO_NET_F_CTRL_VQ);
+constexpr std::uint64_t kNetControl = spec::feature(spec::VIRTIO_NET_F_CTRL_VQ);
 
-constexpr Dependency kDependencies[] = {
+constexpr NetDependency kNetDependencies[] = {
     {spec::VIRTIO_NET_F_GUEST_TSO4, kGuestCsum, "GUEST_TSO4"},
     {spec::VIRTIO_NET_F_GUEST_TSO6, kGuestCsum, "GUEST_TSO6"},
     {spec::VIRTIO_NET_F_GUEST_ECN, kGuestTso, "GUEST_ECN"},
@@ -50,18 +50,18 @@ constexpr Dependency kDependencies[] = {
     {spec::VIRTIO_NET_F_HOST_ECN, kHostTso, "HOST_ECN"},
     {spec::VIRTIO_NET_F_HOST_UFO, kHostCsum, "HOST_UFO"},
     {spec::VIRTIO_NET_F_HOST_USO, kHostCsum, "HOST_USO"},
-    {spec::VIRTIO_NET_F_CTRL_RX, kControl, "CTRL_RX"},
-    {spec::VIRTIO_NET_F_CTRL_VLAN, kControl, "CTRL_VLAN"},
-    {spec::VIRTIO_NET_F_GUEST_ANNOUNCE, kControl, "GUEST_ANNOUNCE"},
-    {spec::VIRTIO_NET_F_MQ, kControl, "MQ"},
-    {spec::VIRTIO_NET_F_CTRL_MAC_ADDR, kControl, "CTRL_MAC_ADDR"},
+    {spec::VIRTIO_NET_F_CTRL_RX, kNetControl, "CTRL_RX"},
+    {spec::VIRTIO_NET_F_CTRL_VLAN, kNetControl, "CTRL_VLAN"},
+    {spec::VIRTIO_NET_F_GUEST_ANNOUNCE, kNetControl, "GUEST_ANNOUNCE"},
+    {spec::VIRTIO_NET_F_MQ, kNetControl, "MQ"},
+    {spec::VIRTIO_NET_F_CTRL_MAC_ADDR, kNetControl, "CTRL_MAC_ADDR"},
     {spec::VIRTIO_NET_F_RSC_EXT, kGuestTso, "RSC_EXT"},
-    {spec::VIRTIO_NET_F_RSS, kControl, "RSS"},
+    {spec::VIRTIO_NET_F_RSS, kNetControl, "RSS"},
 };
 
-Result<Finding> check_dependencies(CheckContext& ctx) {
-  if (!is_card(ctx)) return no_card();
-  for (const Dependency& one : kDependencies) {
+Result<Finding> check_net_dependencies(CheckContext& ctx) {
+  if (!is_net_card(ctx)) return no_net_card();
+  for (const NetDependency& one : kNetDependencies) {
     if (ctx.offers(one.feature) && (ctx.offered() & one.any_of) == 0) {
       return failed(fmt::format("{} is offered, and nothing of what it requires", one.name));
     }
@@ -69,8 +69,8 @@ Result<Finding> check_dependencies(CheckContext& ctx) {
   return passed();
 }
 
-Result<Finding> check_mac(CheckContext& ctx) {
-  if (!is_card(ctx)) return no_card();
+Result<Finding> check_net_mac(CheckContext& ctx) {
+  if (!is_net_card(ctx)) return no_net_card();
   if (!ctx.offers(spec::VIRTIO_NET_F_MAC)) return skipped("MAC is not offered");
   std::string text;
   std::uint64_t all = 0;
@@ -84,16 +84,16 @@ Result<Finding> check_mac(CheckContext& ctx) {
   return station ? passed(text) : failed(text + " is no station's address");
 }
 
-Result<Finding> check_mtu(CheckContext& ctx) {
-  if (!is_card(ctx)) return no_card();
+Result<Finding> check_net_mtu(CheckContext& ctx) {
+  if (!is_net_card(ctx)) return no_net_card();
   if (!ctx.offers(spec::VIRTIO_NET_F_MTU)) return skipped("MTU is not offered");
   const std::uint64_t mtu = TRY(ctx.device_config(offsetof(NetCfg, mtu), Width::k2));
   const std::string text = fmt::format("{} bytes", mtu);
   return mtu >= spec::VIRTIO_NET_MTU_MIN ? passed(text) : failed(text);
 }
 
-Result<Finding> check_pairs(CheckContext& ctx) {
-  if (!is_card(ctx)) return no_card();
+Result<Finding> check_net_pairs(CheckContext& ctx) {
+  if (!is_net_card(ctx)) return no_net_card();
   const std::uint16_t there = TRY(ctx.common().queue_count());
   const bool control = ctx.offers(spec::VIRTIO_NET_F_CTRL_VQ);
   std::uint64_t pairs = 1;
@@ -109,7 +109,7 @@ Result<Finding> check_pairs(CheckContext& ctx) {
 }
 
 Result<Finding> check_net_status(CheckContext& ctx) {
-  if (!is_card(ctx)) return no_card();
+  if (!is_net_card(ctx)) return no_net_card();
   if (!ctx.offers(spec::VIRTIO_NET_F_STATUS)) return skipped("STATUS is not offered");
   const std::uint64_t status = TRY(ctx.device_config(offsetof(NetCfg, status), Width::k2));
   constexpr std::uint64_t kKnown = spec::VIRTIO_NET_S_LINK_UP | spec::VIRTIO_NET_S_ANNOUNCE;
@@ -124,7 +124,7 @@ Result<Finding> check_net_status(CheckContext& ctx) {
 /// A driver can write nothing there. VIRTIO 1.3, 5.1.4.
 Result<Finding> check_net_config_is_fixed(CheckContext& ctx) {
   const auto& place = ctx.capabilities().device;
-  if (!is_card(ctx) || !place) return no_card();
+  if (!is_net_card(ctx) || !place) return no_net_card();
   const auto before = TRY(ctx.device_config(offsetof(NetCfg, mac), Width::k1));
   TRY(ctx.transport().write({.bar = place->bar, .offset = place->offset, .width = Width::k1},
                             before ^ 2U));
@@ -134,15 +134,15 @@ Result<Finding> check_net_config_is_fixed(CheckContext& ctx) {
 
 constexpr Check kNetConfigChecks[] = {
     {"VIRTIO-5.1.3.1", "net: what an offered feature requires is offered", Needs::kRegisters,
-     check_dependencies},
+     check_net_dependencies},
     {"VIRTIO-5.1.2", "net: there are as many queues as the configuration says", Needs::kRegisters,
-     check_pairs},
-    {"VIRTIO-5.1.4/mac", "net: the MAC address is a station's", Needs::kRegisters, check_mac},
+     check_net_pairs},
+    {"VIRTIO-5.1.4/mac", "net: the MAC address is a station's", Needs::kRegisters, check_net_mac},
     {"VIRTIO-5.1.4/status", "net: the status has known bits only", Needs::kRegisters,
      check_net_status},
     {"VIRTIO-5.1.4/fixed", "net: a driver can't write the MAC address", Needs::kRegisters,
      check_net_config_is_fixed},
-    {"VIRTIO-5.1.4.1/mtu", "net: the MTU is 68 or more", Needs::kRegisters, check_mtu},
+    {"VIRTIO-5.1.4.1/mtu", "net: the MTU is 68 or more", Needs::kRegisters, check_net_mtu},
 };
 
 }  // namespace
