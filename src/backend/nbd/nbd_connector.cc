@@ -24,7 +24,7 @@ namespace airlock::backend {
 
 namespace {
 
-constexpr int kConnectMs = 10'000;
+constexpr int kNbdConnectMs = 10'000;
 // Of a connection: silence before it is asked for a sign, between two questions, how many; and the
 // time that something sent may go unacknowledged.
 constexpr int kKeepIdleSeconds = 15;
@@ -51,7 +51,7 @@ int connect_within(const Fd& socket, const sockaddr* address, socklen_t length) 
   if (connect(socket.get(), address, length) == 0) return 0;
   if (errno != EINPROGRESS) return errno;
   pollfd wait{.fd = socket.get(), .events = POLLOUT, .revents = 0};
-  const int ready = poll(&wait, 1, kConnectMs);
+  const int ready = poll(&wait, 1, kNbdConnectMs);
   if (ready <= 0) return ready == 0 ? ETIMEDOUT : errno;
   int error = 0;
   socklen_t size = sizeof error;
@@ -63,7 +63,7 @@ Connected connect_unix(const std::string& path) {
   if (!address) return std::unexpected(errno_text(ENAMETOOLONG));
   Fd made(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!made) return std::unexpected(errno_text(errno));
-  const timeval limit{.tv_sec = kConnectMs / 1000, .tv_usec = 0};
+  const timeval limit{.tv_sec = kNbdConnectMs / 1000, .tv_usec = 0};
   static_cast<void>(setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit));
   if (const auto connected = address->connect(made); !connected) {
     return std::unexpected(describe(connected.error()));

@@ -20,7 +20,7 @@ namespace airlock::backend {
 
 namespace {
 
-enum Source : std::uint32_t { kTimer, kWay, kServerSocket };
+enum Source : std::uint32_t { kTimerEvent, kWayEvent, kServerEvent };
 
 /// Answers taken in one go: other requests of the queue wait meanwhile.
 constexpr int kReadsMost = 64;
@@ -46,8 +46,8 @@ std::string last_error() {
 Result<std::unique_ptr<NbdLink>> NbdLink::create(NbdServer& server, Fd way) {
   Fd events = TRY(own_fd(epoll_create1(EPOLL_CLOEXEC)));
   Fd timer = TRY(own_fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)));
-  TRY(add(events, timer, kTimer));
-  TRY(add(events, way, kWay));
+  TRY(add(events, timer, kTimerEvent));
+  TRY(add(events, way, kWayEvent));
   return std::unique_ptr<NbdLink>(
       new NbdLink(server, std::move(way), std::move(events), std::move(timer)));
 }
@@ -74,10 +74,10 @@ void NbdLink::drive() {
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
     switch (event.data.u32) {
-      case kTimer:
+      case kTimerEvent:
         on_timer();
         break;
-      case kWay:
+      case kWayEvent:
         on_answer();
         break;
       default:
@@ -170,7 +170,7 @@ void NbdLink::watch() {
   if ((direction & LIBNBD_AIO_DIRECTION_READ) != 0) wanted |= EPOLLIN;
   if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0) wanted |= EPOLLOUT;
   if (wanted == watched_) return;
-  epoll_event event{.events = wanted, .data = {.u32 = kServerSocket}};
+  epoll_event event{.events = wanted, .data = {.u32 = kServerEvent}};
   const int how = watched_ == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
   if (epoll_ctl(events_.get(), how, nbd_aio_get_fd(handle_), &event) != 0) {
     return failed(describe(system_error()));

@@ -55,7 +55,7 @@ std::string find_plugin() {
     execvp(arguments[0], arguments.data());
   }
   constexpr std::string_view kNone = "nbdkit is not installed";
-  static_cast<void>(write(kReport, kNone.data(), kNone.size()));
+  [[maybe_unused]] const ssize_t said = write(kReport, kNone.data(), kNone.size());
   _exit(1);
 }
 
