@@ -44,6 +44,8 @@ class Dialogue {
 
   /// Whether an answer is due.
   [[nodiscard]] bool awaiting() const { return !expected_.empty(); }
+  /// How many are.
+  [[nodiscard]] std::size_t answers_due() const { return expected_.size(); }
   /// The request that is answered next; 0 if none.
   [[nodiscard]] std::uint32_t awaited() const;
 

@@ -17,6 +17,9 @@ using vfio_user::Progress;
 
 // Messages in one go, before others on the same thread get a turn.
 constexpr int kBurst = 64;
+// Answers due at a time: some for each of a device's queues, a few times over. A driver can cause
+// requests faster than a backend answers them, and each is remembered.
+constexpr std::size_t kAnswersDueMax = 8192;
 
 /// Receives up to one burst of messages. False: nothing is there now.
 template <class OnMessage>
@@ -74,6 +77,9 @@ void Link::flush() {
 
 Result<void> Link::send() {
   if (closed_) return {};
+  if (dialogue_.answers_due() > kAnswersDueMax) {
+    return fail({.code = Errc::kTooLarge, .address = dialogue_.answers_due()});
+  }
   while (auto message = dialogue_.take_outgoing())
     TRY(queue_.push(std::move(*message)));
   watch_time();

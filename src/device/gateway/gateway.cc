@@ -109,7 +109,10 @@ void Gateway::leave(bool worked) {
   if (worked) keeper_.renew();
 }
 
-void Gateway::renew() {
+void Gateway::renew(std::string_view why) {
+  if (log_limit_.allow()) {
+    log(LogLevel::kWarning, "vhost-user: the backend is sent away, to come anew: {}", why);
+  }
   keeper_.renew();
   if (model_ != nullptr) model_->backend_lost();
 }

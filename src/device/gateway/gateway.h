@@ -6,10 +6,12 @@
 
 #include <chrono>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include <asio/io_context.hpp>
 
+#include "base/log.h"
 #include "device/client_model.h"
 #include "device/gateway/gateway_shape.h"
 #include "vhost_user/backend_keeper.h"
@@ -70,7 +72,7 @@ class Gateway {
   [[nodiscard]] vhost_user::FrontEnd* backend() { return keeper_.front_end(); }
   void flush() { keeper_.flush(); }
   [[nodiscard]] bool settle(std::chrono::milliseconds longest) { return keeper_.settle(longest); }
-  void renew();
+  void renew(std::string_view why);
 
   asio::io_context& context_;
   Options options_;
@@ -80,6 +82,7 @@ class Gateway {
   bool tracks_ = false;
   bool known_ = false;                // a first backend said what it is
   GatewayModel* model_ = nullptr;     // of the client there is
+  LogLimit log_limit_;                // a driver and a backend can have us say it often
   vhost_user::BackendKeeper keeper_;  // last: it calls what is above
 };
 

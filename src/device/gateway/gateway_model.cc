@@ -238,14 +238,12 @@ void GatewayModel::bring_up_rings() {
   }
   if (tracks()) {
     if (auto made = make_rings(); !made) {
-      log(LogLevel::kError, "vhost-user: {}", describe(made.error()));
-      return gateway_.renew();
+      return gateway_.renew(describe(made.error()));
     }
   }
   auto regions = memory_table();
   if (!regions) {
-    log(LogLevel::kError, "vhost-user: {}", describe(regions.error()));
-    return gateway_.renew();
+    return gateway_.renew(describe(regions.error()));
   }
   backend.set_regions(std::move(*regions));
   shown_ = true;
@@ -380,8 +378,7 @@ void GatewayModel::finish_when_returned(const std::shared_ptr<Stopping>& stoppin
     return finish_returned();
   }
   if (std::chrono::steady_clock::now() > stopping->deadline) {
-    log(LogLevel::kInfo, "vhost-user: the backend keeps what was in flight: it has to come anew");
-    return gateway_.renew();  // which ends all of them
+    return gateway_.renew("it keeps what was in flight");  // which ends all of them
   }
   stopping->timer.expires_after(kInFlightLook);
   stopping->timer.async_wait(
@@ -539,9 +536,7 @@ void GatewayModel::backward(Queue& queue) {
     transport_->interrupt_queue(queue.setup.index);
   }
   if (returned) return;
-  log(LogLevel::kWarning, "vhost-user: the backend broke a ring and is sent away: {}",
-      describe(returned.error()));
-  gateway_.renew();
+  gateway_.renew("it broke a ring: " + describe(returned.error()));
 }
 
 }  // namespace airlock::device
