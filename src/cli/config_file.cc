@@ -17,7 +17,7 @@ namespace airlock::cli {
 
 namespace {
 
-constexpr std::string_view kAdvice = "see airlock serve --help";
+constexpr std::string_view kConfigAdvice = "see airlock serve --help";
 
 std::uint32_t line_of(const toml::node& node) {
   return node.source().begin.line;
@@ -28,7 +28,7 @@ std::string place(const std::string& file, std::uint32_t line) {
 }
 
 std::unexpected<Failure> wrong(const std::string& file, std::uint32_t line, std::string why,
-                               std::string_view advice = kAdvice) {
+                               std::string_view advice = kConfigAdvice) {
   return usage(place(file, line), std::move(why), std::string(advice));
 }
 
