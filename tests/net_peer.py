@@ -63,36 +63,41 @@ class NetPeer:
     """Listens at `path`. `files` are those to be had; those that come are in `arrived`."""
 
     def __init__(self, path, files):
+        self.path = pathlib.Path(path)
         self.files = files
         self.arrived = {}
         self.bad_checksums = 0
-        self.announced = set()  # (MAC, address) that were said to all, unasked
-        self.sources = set()    # MACs that frames came from
+        self.sources = set()  # MACs that frames came from
         self._transfer = None
         self._name = None
         self._connection = None
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(pathlib.Path(path)))
-        self._listener.listen(1)
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        self.come()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.drop()
-        self._thread.join(10)
+        self.go()
 
-    def drop(self):
-        """Hangs up; whoever connects again is welcome."""
-        if self._connection:
+    def come(self):
+        """Listens: again, after go()."""
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.path))
+        self._listener.listen(1)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def go(self):
+        """Hangs up, and is not there any more."""
+        self.path.unlink(missing_ok=True)
+        for end in (self._listener, self._connection):
             try:
-                self._connection.shutdown(socket.SHUT_RDWR)
+                if end:
+                    end.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass
+                pass  # it is gone already
+        self._thread.join(10)
+        self._listener.close()
 
     def _serve(self):
         while True:
@@ -124,8 +129,6 @@ class NetPeer:
 
     def _arp(self, source, packet):
         operation, sender, target = packet[6:8], packet[14:18], packet[24:28]
-        if sender == target:
-            self.announced.add((source, socket.inet_ntoa(sender)))
         own = socket.inet_aton(ADDRESS)
         if operation != b"\0\1" or target != own:
             return None

@@ -17,7 +17,7 @@ using spec::VIRTIO_VSOCK_SHUTDOWN_SEND;
 
 /// Ports of those who connect, as Linux chooses them: above the well-known ones.
 constexpr std::uint32_t kFirstFreePort = 1024;
-constexpr std::array<std::uint8_t, 2> kConfigWidths{4, 4};
+constexpr std::array<std::uint8_t, 2> kVsockConfigWidths{4, 4};
 
 }  // namespace
 
@@ -44,8 +44,8 @@ Vsock::~Vsock() {
 // 5.10.4: the upper half is zero, and some ids are reserved.
 Result<void> Vsock::read_cid() {
   std::array<Le32, 2> halves{};
-  const std::size_t available =
-      TRY(device_->read_device_config(std::as_writable_bytes(std::span(halves)), kConfigWidths));
+  const std::size_t available = TRY(
+      device_->read_device_config(std::as_writable_bytes(std::span(halves)), kVsockConfigWidths));
   const std::uint32_t cid = halves[0].get();
   if (available < sizeof halves || halves[1].get() != 0 || cid < spec::VIRTIO_VSOCK_CID_GUEST_MIN ||
       cid == spec::VIRTIO_VSOCK_CID_ANY) {
