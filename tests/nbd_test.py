@@ -188,9 +188,9 @@ class Tls(NbdTest):
         self.keys = self.directory / "keys.psk"
         self.keys.write_text(f"alice:{os.urandom(32).hex()}\n")
 
-    def uri(self, user="alice"):
+    def uri(self, user="alice", keys=None):
         return (f"nbds+unix://{user}@/?socket={self.server_socket}"
-                f"&tls-psk-file={self.keys}")
+                f"&tls-psk-file={keys or self.keys}")
 
     def secure_server(self, *words):
         return self.server("--tls=require", f"--tls-psk={self.keys}", *words)
@@ -230,10 +230,10 @@ class Tls(NbdTest):
         with self.secure_server("memory", "8M") as server:
             server.wait_until_there()
             self.serve_refused("--backend", f"nbd:{self.uri('bob')}", says="no key of bob")
-            self.keys.write_text(f"alice:{os.urandom(32).hex()}\n")
-            self.serve_refused("--backend", f"nbd:{self.uri()}", says="TLS: ")
-            self.keys.unlink()
-            self.serve_refused("--backend", f"nbd:{self.uri()}", says="it can't be read")
+            others = self.directory / "others.psk"
+            self.serve_refused("--backend", f"nbd:{self.uri(keys=others)}", says="it can't be read")
+            others.write_text(f"alice:{os.urandom(32).hex()}\n")
+            self.serve_refused("--backend", f"nbd:{self.uri(keys=others)}", says="TLS: ")
             # Without TLS, where the server wants it.
             self.serve_refused("--backend", f"nbd:{server.uri}", says=server.uri)
 
