@@ -63,9 +63,9 @@ std::size_t raise_descriptors(std::uint32_t connections) {
   return most;
 }
 
-/// What sockets don't take comes and goes in large pieces: those go back to the system at once. What
-/// is freed of the small ones is kept, since glibc asks a file in /proc before it gives a thread's
-/// heap back, and there will be no files.
+/// What sockets don't take comes and goes in large pieces: those go back to the system at once.
+/// What is freed of the small ones is kept, since glibc asks a file in /proc before it gives a
+/// thread's heap back, and there will be no files.
 void prepare_memory() {
   constexpr int kLargePiece = 64 << 10;
   constexpr int kKept = 4 << 20;
