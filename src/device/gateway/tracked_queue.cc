@@ -2,6 +2,7 @@
 #include "device/gateway/tracked_queue.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "ring/barrier.h"
@@ -62,20 +63,20 @@ void TrackedQueue::make_available(std::uint16_t head) {
 Result<TrackedQueue::Returned> TrackedQueue::backward() {
   if (!attached_) return Returned{};
   const ring::RingIndex before = next_used_;
-  Result<void> taken;
+  std::optional<Error> violation;
   do {
-    taken = take_back();
+    if (const auto taken = take_back(); !taken) violation = taken.error();
     // With events it tells of the very next one; and of what came before it saw that, this look
     // tells. Pairs with the barrier between the backend's used.idx and its look at used_event.
     avail_.set_used_event(next_used_);
     ring::full_barrier();
-  } while (taken && used_.acquire_index() != next_used_);
+  } while (!violation && used_.acquire_index() != next_used_);
   Returned returned{.any = next_used_ != before};
   if (returned.any) {
     driver_.publish();
     returned.interrupt = driver_.driver_wants_interrupt();
   }
-  if (!taken) return fail(taken.error());
+  if (violation) return fail(*violation);
   return returned;
 }
 
