@@ -204,7 +204,7 @@ class AllDevices(VmTest):
                                page_bytes=PAGE_BYTES),
             *[word for device in devices.values() for word in ("--vfio-user", device.socket)],
             "--program", f"{vm_vsock_test.Echo.program}:vsock", "--on", self.look(processes, key),
-            # A busy host holds the guest up: its clock is not to run ahead, nor its watchdog to bark.
+            # A busy host holds the guest up: its clock is not to run ahead, nor a watchdog to bark.
             "--append", "tsc=unstable nowatchdog", kernel=KERNEL, timeout=400 + BYTES // 100000)
         self.assertIsNone(login.join(), console[-3000:])
         host.join()
