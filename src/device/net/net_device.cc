@@ -135,50 +135,50 @@ void NetDevice::stopped() {
 }
 
 std::uint8_t NetDevice::carry_out(const NetCommand& command) {
-  using Kind = NetCommand::Kind;
+  using Command = NetCommand::Kind;
   switch (command.kind) {
-    case Kind::kPromiscuous:
+    case Command::kPromiscuous:
       filter_.promiscuous = command.on;
       break;
-    case Kind::kAllMulticast:
+    case Command::kAllMulticast:
       filter_.all_multicast = command.on;
       break;
-    case Kind::kAllUnicast:
+    case Command::kAllUnicast:
       filter_.all_unicast = command.on;
       break;
-    case Kind::kNoMulticast:
+    case Command::kNoMulticast:
       filter_.no_multicast = command.on;
       break;
-    case Kind::kNoUnicast:
+    case Command::kNoUnicast:
       filter_.no_unicast = command.on;
       break;
-    case Kind::kNoBroadcast:
+    case Command::kNoBroadcast:
       filter_.no_broadcast = command.on;
       break;
-    case Kind::kMacTables:
+    case Command::kMacTables:
       filter_.unicast = command.unicast;
       filter_.multicast = command.multicast;
       break;
-    case Kind::kMacAddress:
+    case Command::kMacAddress:
       filter_.mac = command.mac;
       // 5.1.6.5.2.1: before the command is used.
       if ((negotiated_ & spec::feature(spec::VIRTIO_NET_F_MAC)) != 0) {
         std::ranges::copy(command.mac, config_.mac);
       }
       break;
-    case Kind::kAddVlan:
-    case Kind::kDeleteVlan:
-      filter_.vlans.set(command.vlan, command.kind == Kind::kAddVlan);
+    case Command::kAddVlan:
+    case Command::kDeleteVlan:
+      filter_.vlans.set(command.vlan, command.kind == Command::kAddVlan);
       break;
-    case Kind::kAnnounced:
+    case Command::kAnnounced:
       // 5.1.6.5.4.2: before the command is used.
       set_status(spec::VIRTIO_NET_S_ANNOUNCE, false);
       return spec::VIRTIO_NET_OK;
-    case Kind::kPairs:
+    case Command::kPairs:
       return use_pairs(command.pairs) ? spec::VIRTIO_NET_OK : spec::VIRTIO_NET_ERR;
-    case Kind::kOffloads:
+    case Command::kOffloads:
       return use_offloads(command.offloads) ? spec::VIRTIO_NET_OK : spec::VIRTIO_NET_ERR;
-    case Kind::kRefused:
+    case Command::kRefused:
       return spec::VIRTIO_NET_ERR;
   }
   shared_.filter.post(filter_);

@@ -97,7 +97,7 @@ TEST_F(RngChecksTest, DifferentOnesPass) {
 }
 
 TEST_F(RngChecksTest, BytesBeyondTheBuffer) {
-  model().on_chain = [this](std::uint16_t, const ring::Chain& chain) {
+  model().on_chain = [](std::uint16_t, const ring::Chain& chain) {
     // The next buffer of the data area is behind this one's.
     auto* const end = chain.writable().back().in_place().data() + chain.writable().back().size();
     *end = ~*end;
