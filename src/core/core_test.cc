@@ -8,7 +8,6 @@
 #include <limits>
 
 #include "core/chain.h"
-#include "core/credit.h"
 #include "core/event.h"
 #include "core/packed.h"
 #include "core/range.h"
@@ -29,25 +28,6 @@ TEST(CoreRange, AgreesWithArithmeticThatCannotOverflow) {
       }
     }
   }
-}
-
-// VIRTIO 1.3, 5.10.6.3, ATK-13: whatever the peer's counters are, it gets no more than it has room
-// for; and it may not send more than that.
-TEST(CoreCredit, IsNeverMoreThanThePeerHasRoomFor) {
-  EXPECT_EQ(airlock_credit_free(100, 0, 0), 100U);
-  EXPECT_EQ(airlock_credit_free(100, 60, 0), 40U);
-  EXPECT_EQ(airlock_credit_free(100, 60, 60), 100U);
-  EXPECT_EQ(airlock_credit_free(100, 5, 0xfffffff0), 79U);  // the counters have wrapped
-  EXPECT_EQ(airlock_credit_free(100, 60, 61), 0U);          // it took more than there was
-  EXPECT_EQ(airlock_credit_free(100, 101, 0), 0U);          // it made its buffer smaller
-  EXPECT_EQ(airlock_credit_free(0xffffffff, 5, 0), 0xfffffffaU);
-}
-
-TEST(CoreCredit, AllowsUpToTheLastByte) {
-  EXPECT_TRUE(airlock_credit_allows(40, 60, 100));
-  EXPECT_FALSE(airlock_credit_allows(41, 60, 100));
-  EXPECT_FALSE(airlock_credit_allows(0xffffffff, 60, 100));
-  EXPECT_TRUE(airlock_credit_allows(0, 100, 100));
 }
 
 TEST(CoreRange, HoldsAtTheEndOfTheNumbers) {

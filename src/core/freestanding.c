@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Proof that core is what it says: this compiles as freestanding C11, alone. */
 #include "core/chain.h"
-#include "core/credit.h"
 #include "core/descriptor.h"
 #include "core/event.h"
 #include "core/guard.h"

@@ -4,9 +4,23 @@
 #include <cstdint>
 
 #include "base/check.h"
-#include "core/credit.h"
 
 namespace airlock::ring {
+
+/// Bytes that may be sent now: the peer has room for buf_alloc, we have sent `sent` so far, and it
+/// has taken fwd_cnt of those, each modulo 2^32. A peer that has taken more than was sent, or that
+/// has less room than what is under way, gets nothing: its counters are numbers that it chose.
+constexpr std::uint32_t credit_free(std::uint32_t buf_alloc, std::uint32_t sent,
+                                    std::uint32_t fwd_cnt) {
+  const std::uint32_t under_way = sent - fwd_cnt;
+  return under_way <= buf_alloc ? buf_alloc - under_way : 0;
+}
+
+/// Whether `length` bytes more, as the peer has it, fit into a buffer of `size` bytes, of which
+/// `used` are taken: at most all of them.
+constexpr bool credit_allows(std::uint32_t length, std::uint32_t used, std::uint32_t size) {
+  return length <= size - used;
+}
 
 /// The credit of one connection of a socket device, both ways, as driver and device keep it alike.
 /// Bytes of payload; counters wrap. VIRTIO 1.3, 5.10.6.3. What the peer says is believed only as
@@ -26,7 +40,7 @@ class Credit {
 
   /// The peer sent `bytes`; false if that is more than it was granted, and nothing was counted.
   [[nodiscard]] bool receive(std::uint32_t bytes) {
-    if (!airlock_credit_allows(bytes, buffered(), buffer_bytes_)) return false;
+    if (!credit_allows(bytes, buffered(), buffer_bytes_)) return false;
     received_ += bytes;
     return true;
   }
@@ -55,7 +69,7 @@ class Credit {
   void peer_says(const Grant& grant) { peer_ = grant; }
   /// Bytes that may be sent to it now.
   [[nodiscard]] std::uint32_t free() const {
-    return airlock_credit_free(peer_.buf_alloc, sent_, peer_.fwd_cnt);
+    return credit_free(peer_.buf_alloc, sent_, peer_.fwd_cnt);
   }
   [[nodiscard]] std::uint32_t peer_buffer_bytes() const { return peer_.buf_alloc; }
   void send(std::uint32_t bytes) { sent_ += bytes; }
