@@ -116,7 +116,7 @@ std::expected<Config, Failure> read_table(const std::string& file, const toml::t
     if (key == "sandbox") {
       const auto text = text_of(node);
       if (text != "on" && text != "off") {
-        return wrong(file, line_of(node), "sandbox: it is \"on\" or \"off\"");
+        return wrong(file, line_of(node), R"(sandbox: it is "on" or "off")");
       }
       config.sandbox = text == "on";
     } else if (key != "device" || !node.is_array_of_tables()) {

@@ -82,6 +82,7 @@ struct DeviceServer::Parts {
   std::optional<asio::signal_set> signals;
 
   void wait_for_signal() {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): a server alone has them
     signals->async_wait([this](const asio::error_code& error, int signal) {
       if (error) return;
       if (signal == SIGUSR1) {
@@ -146,8 +147,7 @@ std::expected<std::unique_ptr<DeviceServer>, Failure> DeviceServer::open(
   if (!endpoint) return cannot_present(options, endpoint.error());
   parts->endpoint = std::move(*endpoint);
   // Caught before the socket exists: who sees it may send a signal at once. It is kept until run().
-  if (alone) parts->signals.emplace(parts->context, SIGTERM, SIGINT, SIGUSR1);
-  if (alone) parts->signals->add(SIGUSR2);
+  if (alone) parts->signals.emplace(parts->context, SIGTERM, SIGINT, SIGUSR1).add(SIGUSR2);
   auto socket = options.socket.empty() ? Result<Fd>(Fd(options.socket_fd))
                                        : make_socket(options.socket, parts->keeper);
   if (!socket) return cannot_listen(place_of(options), socket.error());
@@ -173,6 +173,7 @@ void DeviceServer::run() {
   }
   parts_->endpoint->drain();  // what the guest was promised reaches the disk
   parts_->report();
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): listening since it was made
   parts_->server->close();
   parts_->keeper.remove();
 }

@@ -55,6 +55,10 @@ class Supervisor {
   void handle(int signal) {
     if (signal == SIGCHLD) return reap();
     if (signal == SIGHUP) return reload();
+    pass_on(signal);
+  }
+
+  void pass_on(int signal) {
     ending_ |= signal == SIGTERM || signal == SIGINT;
     for (const DeviceGroup& group : groups_)
       kill(group.pid(), signal == SIGINT ? SIGTERM : signal);
@@ -70,7 +74,7 @@ class Supervisor {
       if (status == 0 && !unasked) continue;
       // As a service of one process would: all or nothing, and whoever started it starts it again.
       if (unasked) status_ = 1;
-      if (unasked) handle(SIGTERM);
+      if (unasked) pass_on(SIGTERM);
     }
   }
 

@@ -69,8 +69,10 @@ std::size_t raise_descriptors(std::uint32_t connections) {
 void prepare_memory() {
   constexpr int kLargePiece = 64 << 10;
   constexpr int kKept = 4 << 20;
+  // NOLINTBEGIN(concurrency-mt-unsafe): before there are threads
   static_cast<void>(mallopt(M_MMAP_THRESHOLD, kLargePiece));
   static_cast<void>(mallopt(M_TRIM_THRESHOLD, kKept));
+  // NOLINTEND(concurrency-mt-unsafe)
 }
 
 /// A socket for the host's clients, and the process that removes its file.

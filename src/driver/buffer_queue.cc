@@ -89,6 +89,7 @@ Result<std::optional<BufferQueue::Returned>> BufferQueue::poll() {
   const auto completion = ring::poll_one(queue_->ring());
   if (!completion) return device_.fail_device(completion.error());
   if (!*completion) return std::optional<Returned>();
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): looked at just before
   const ring::Completion& done = **completion;
   CHECK(done.cookie < count_);
   return std::optional<Returned>(

@@ -39,7 +39,7 @@ NetReceiver::~NetReceiver() {
 
 Result<std::optional<NetReceived>> NetReceiver::poll() {
   if (!ready_ && !assemble()) {
-    if (ring_.broken()) return fail(*ring_.broken());
+    if (const auto& error = ring_.broken()) return fail(*error);
     return std::nullopt;
   }
   ready_ = false;

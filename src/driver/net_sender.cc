@@ -37,7 +37,7 @@ Result<std::uint64_t> NetSender::submit(const NetFrame& frame) {
   if (!ring_.usable()) return fail(ring_.broken().value_or(Error{.code = Errc::kQueueBroken}));
   TRY(validate(frame));
   if (free_.empty() || ring_.ring().free_slots() < ring_.ring().slots_for(kFrameBuffers)) reap();
-  if (!ring_.usable()) return fail(*ring_.broken());
+  if (!ring_.usable()) return fail(ring_.broken().value_or(Error{.code = Errc::kQueueBroken}));
   if (free_.empty() || ring_.ring().free_slots() < ring_.ring().slots_for(kFrameBuffers)) {
     return fail(Errc::kQueueFull);
   }
@@ -59,7 +59,7 @@ Result<std::uint64_t> NetSender::submit(const NetFrame& frame) {
 
 void NetSender::kick() {
   ring_.kick();
-  if (ring_.broken()) stop(*ring_.broken());
+  if (const auto error = ring_.broken()) stop(*error);
 }
 
 std::optional<NetSent> NetSender::poll() {
@@ -111,7 +111,7 @@ Result<void> NetSender::attach(std::unique_ptr<Queue> queue) {
 void NetSender::stop(const Error& error) {
   ring_.stop(error);
   for (std::uint32_t i = 0; i < slots_.size(); i++) {
-    if (slots_[i].open) finish(i, *ring_.broken());
+    if (slots_[i].open) finish(i, ring_.broken());
   }
 }
 
@@ -183,7 +183,7 @@ void NetSender::reap() {
     finish(index, std::nullopt);
     free_.push_back(index);
   }
-  if (ring_.broken()) stop(*ring_.broken());
+  if (const auto error = ring_.broken()) stop(*error);
 }
 
 void NetSender::finish(std::uint32_t index, const std::optional<Error>& error) {

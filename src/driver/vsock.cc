@@ -113,6 +113,7 @@ Result<SocketId> Vsock::connect(std::uint32_t port, SocketType type) {
   if (!has_type(type)) return fail(Errc::kNotSupportedByDevice);
   if (sockets_.size() >= options_.sockets_max) return fail(Errc::kQueueFull);
   TRY(until([this] { return link_.has_room(); }));
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): there are more ports than sockets
   const SocketId id = add({*free_port(), port}, type, State::kConnecting);
   VsockSocket& socket = sockets_.at(id);
   TRY(say(socket, spec::VIRTIO_VSOCK_OP_REQUEST, 0, {}));
@@ -160,8 +161,8 @@ Result<void> Vsock::send(SocketId id, std::span<const std::byte> source) {
     }
     const bool refused = (socket.peer_shut & VIRTIO_VSOCK_SHUTDOWN_RCV) != 0;
     if (socket.state != State::kOpen || refused) return fail(Errc::kPeerClosed);
-    const std::size_t length =
-        std::min<std::size_t>({source.size(), socket.credit.free(), link_.payload_max()});
+    const auto room = std::min<std::size_t>(socket.credit.free(), link_.payload_max());
+    const std::size_t length = std::min(source.size(), room);
     const bool last = message && length == source.size();
     socket.credit.send(static_cast<std::uint32_t>(length));
     TRY(say(socket, spec::VIRTIO_VSOCK_OP_RW, last ? spec::VIRTIO_VSOCK_SEQ_EOM : 0,

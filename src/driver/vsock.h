@@ -69,17 +69,17 @@ class Vsock {
   /// Sends all of it; of seqpacket it is one message. Errors: kWrongState (shut down), kTooLarge
   /// (a message that the peer can't take). After kTimeout, part of it may have been sent, and the
   /// socket is reset.
-  Result<void> send(SocketId socket, std::span<const std::byte> source);
+  Result<void> send(SocketId id, std::span<const std::byte> source);
   /// Waits for bytes, or a message, or the end. With `peek` they are not taken.
-  Result<Received> receive(SocketId socket, std::span<std::byte> target, bool peek = false);
+  Result<Received> receive(SocketId id, std::span<std::byte> target, bool peek = false);
   /// Sends no more, receives no more (VIRTIO_VSOCK_SHUTDOWN_*, as a mask).
-  Result<void> shutdown(SocketId socket, std::uint32_t flags);
+  Result<void> shutdown(SocketId id, std::uint32_t flags);
   /// Gives the socket up. What was sent still arrives, as long as this lives: see wait_closed().
-  Result<void> close(SocketId socket);
+  Result<void> close(SocketId id);
   /// Waits until the peers of all sockets that were closed have taken everything, and answered.
   Result<void> wait_closed();
   /// Gives it up at once.
-  Result<void> reset(SocketId socket);
+  Result<void> reset(SocketId id);
 
  private:
   using Ports = std::pair<std::uint32_t, std::uint32_t>;  // ours, the peer's

@@ -65,7 +65,7 @@ class FakeVsock final : public pci::VirtioModel {
   const window::Window* window = nullptr;
 
  private:
-  bool put(std::uint16_t queue, std::span<const std::byte> bytes,
+  bool put(std::uint16_t index, std::span<const std::byte> bytes,
            std::optional<std::uint32_t> written);
   [[nodiscard]] ring::DeviceQueue* find(std::uint16_t queue);
   void show(ring::DeviceQueue& queue);

@@ -88,7 +88,7 @@ class BackendKeeper {
   bool reading_config_ = false;  // an answer with the configuration is due
   bool config_stale_ = false;    // and will be old when it comes
   std::chrono::milliseconds delay_;
-  std::chrono::steady_clock::time_point since_{};  // link_ is greeted
+  std::chrono::steady_clock::time_point since_;  // link_ is greeted
   Stats stats_;
   LogLimit log_limit_;
 };

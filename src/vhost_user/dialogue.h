@@ -27,8 +27,10 @@ class Dialogue {
 
   struct Request {
     std::uint32_t request = 0;  // VHOST_USER_*
+    // NOLINTBEGIN(readability-redundant-member-init): GCC wants it, to be left out where not used
     std::vector<std::byte> payload = {};
     std::vector<Fd> fds = {};
+    // NOLINTEND(readability-redundant-member-init)
   };
 
   /// From here on every request that has no answer of its own is acknowledged.

@@ -55,6 +55,7 @@ class NbdBackend final : public BlockBackend {
 
   NbdServer& server() { return server_; }
   NbdLinks& links() { return links_; }
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): a link is ready
   void settle(bool read_only) { geometry_ = geometry_of(*server_.exported, read_only); }
 
   [[nodiscard]] const Geometry& geometry() const override { return geometry_; }
@@ -108,6 +109,7 @@ Opened<std::unique_ptr<BlockBackend>> open_nbd_source(const NbdSource& source,
     }
     backend->links().give_back(std::move(*link));
   }
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): the first link is ready
   const NbdExport& exported = *backend->server().exported;
   if (count > 1 && !exported.many_connections) {
     return std::unexpected(

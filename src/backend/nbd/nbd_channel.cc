@@ -57,6 +57,7 @@ Result<void> NbdChannel::submit(const BlockRequest& request) {
   if (free_.empty()) return fail(Errc::kQueueFull);
   Slot& slot = slots_[free_.back()];
   free_.pop_back();
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): known since the start
   slot.job.start(request, *server_->exported);
   sort_in(slot);
   return {};
@@ -81,6 +82,7 @@ void NbdChannel::give_up_waiting() {
   if (!link_->ready()) fail_waiting(EIO);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the type is libnbd's
 int NbdChannel::on_answer(void* slot, int* error) {
   auto& answered_slot = *static_cast<Slot*>(slot);
   answered_slot.channel->answered(answered_slot, *error);

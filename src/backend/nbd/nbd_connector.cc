@@ -154,6 +154,7 @@ bool keep_only(std::span<const Fd> ways) {
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   std::vector<pollfd> fds;
+  fds.reserve(ways.size());
   for (const Fd& way : ways)
     fds.push_back({.fd = way.get(), .events = POLLIN, .revents = 0});
   while (!fds.empty()) {

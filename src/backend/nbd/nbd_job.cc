@@ -58,7 +58,8 @@ void NbdJob::next_transfer() {
   if (length < left) length -= length % block;
   buffered_ = length < std::min<std::uint64_t>(left, kPieceLeast);
   if (buffered_) {
-    length = std::min<std::uint64_t>({left, kBufferBytes, exported_->payload_most});
+    length = std::min<std::uint64_t>(kBufferBytes, exported_->payload_most);
+    length = std::min(length, left);
     if (buffer_.size() < length) buffer_.resize(length);
   }
   const bool reads = request_.op == BlockOp::kRead;

@@ -107,6 +107,7 @@ void NbdLink::on_answer() {
     return;
   }
   if (!*answer || state_ != State::kAsking) return;
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): looked at above
   Connected& connected = **answer;
   if (connected) return shake_hands(std::move(*connected));
   failed(connected.error());

@@ -78,6 +78,7 @@ Result<void> SocketAddress::connect(const Fd& socket) const {
 }
 
 const sockaddr* SocketAddress::get() const {
+  // NOLINTNEXTLINE(bugprone-casting-through-void): as the socket calls want it
   return static_cast<const sockaddr*>(static_cast<const void*>(&storage_));
 }
 

@@ -74,7 +74,7 @@ void send_at_once(const Fd& socket, int family) {
   argv.push_back(nullptr);
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   static_cast<void>(std::signal(SIGCHLD, SIG_DFL));
   static_cast<void>(std::signal(SIGPIPE, SIG_DFL));
   // Above the one number that matters, so that nothing is lost when that is taken.

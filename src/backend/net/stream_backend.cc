@@ -44,6 +44,7 @@ Result<std::optional<std::size_t>> StreamChannel::receive(spec::VirtioNetHdr& he
   CHECK(frame.size() >= kNetFrameMax);
   do {
     const auto next = parser_.next();
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): looked at just before
     const bool good = next && (!*next || is_frame_length((*next)->size()));
     if (!good) {
       counters_.count_malformed();
@@ -51,10 +52,10 @@ Result<std::optional<std::size_t>> StreamChannel::receive(spec::VirtioNetHdr& he
       link_.lost("it sent a frame of an impossible length");
       return std::nullopt;
     }
-    if (*next) {
+    if (const auto& whole = *next) {
       header = {};
-      std::ranges::copy(**next, frame.begin());
-      return (*next)->size();
+      std::ranges::copy(*whole, frame.begin());
+      return whole->size();
     }
   } while (fill());
   return std::nullopt;

@@ -40,6 +40,7 @@ std::string find_plugin() {
 /// In the child. Never returns.
 [[noreturn]] void become_nbdkit(std::vector<std::string> words, int client, int report) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words)
     arguments.push_back(word.data());
   arguments.push_back(nullptr);

@@ -116,6 +116,7 @@ std::size_t ConsoleControl::write_next(State& state, std::uint32_t id,
                          std::as_bytes(std::span(state.port.name)));
   }
   if (std::exchange(state.size, false)) {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): only who has a size is to tell it
     const spec::VirtioConsoleResize size{.cols = Le16(size_->cols), .rows = Le16(size_->rows)};
     return write_message(target, id, spec::VIRTIO_CONSOLE_RESIZE, 0,
                          std::as_bytes(std::span(&size, 1)));

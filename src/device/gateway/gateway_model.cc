@@ -334,6 +334,7 @@ std::uint16_t GatewayModel::used_index(const Queue& queue) const {
 void GatewayModel::take_down(std::function<void()> done) {
   up_ = false;
   std::vector<std::uint16_t> all(queues_.size());
+  // NOLINTNEXTLINE(modernize-use-ranges): GCC 12 has no std::ranges::iota
   std::iota(all.begin(), all.end(), std::uint16_t{0});
   give_back(std::move(all), std::move(done));
 }

@@ -112,8 +112,8 @@ void TrackedQueue::restart(const shm::SharedBytes& areas) {
   next_avail_ = ring::RingIndex();
   next_used_ = ring::RingIndex();
   std::vector<std::uint16_t> heads;
-  for (std::uint16_t head = 0; head < records_.size(); ++head) {
-    if (records_[head].in_flight) heads.push_back(head);
+  for (std::size_t head = 0; head < records_.size(); ++head) {
+    if (records_[head].in_flight) heads.push_back(static_cast<std::uint16_t>(head));
   }
   std::ranges::sort(heads, {}, [this](std::uint16_t head) { return records_[head].sequence; });
   for (const std::uint16_t head : heads)

@@ -73,6 +73,7 @@ bool parse_table(CommandReader& reader, NetMacTable& target) {
     return true;
   }
   for (MacAddress& address : std::span(target.storage).first(target.count)) {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): their bytes were counted
     address = *reader.take<MacAddress>();
   }
   return true;

@@ -63,7 +63,8 @@ std::vector<std::byte> any_command(FuzzedDataProvider& input) {
     append(bytes, std::as_bytes(std::span(&count, 1)));
     bytes.resize(bytes.size() + 6 * std::min<std::size_t>(claimed, 70));
   }
-  const auto rest = input.ConsumeBytes<std::uint8_t>(input.ConsumeIntegralInRange(0, 10));
+  const auto rest =
+      input.ConsumeBytes<std::uint8_t>(input.ConsumeIntegralInRange<std::size_t>(0, 10));
   append(bytes, std::as_bytes(std::span(rest)));
   if (rarely(input)) bytes.resize(input.ConsumeIntegralInRange<std::size_t>(0, 8));
   return bytes;

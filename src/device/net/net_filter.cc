@@ -32,8 +32,7 @@ bool in_table(const NetMacTable& table, const MacAddress& address) {
 
 bool has_vlan_tag(std::span<const std::byte> frame) {
   constexpr std::size_t kTaggedBytes = kEthernetBytes + kVlanTagBytes;
-  return frame.size() >= kTaggedBytes &&
-         big_endian_16(frame.subspan(kEthernetTypeAt)) == kTypeVlan;
+  return frame.size() >= kTaggedBytes && big_endian_16(frame.subspan(kEthernetTypeAt)) == kTypeVlan;
 }
 
 NetFilter NetFilter::initial(std::uint64_t features, const MacAddress& mac) {

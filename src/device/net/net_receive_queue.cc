@@ -37,7 +37,7 @@ class NetReceiveQueue final : public RingTask {
   void forget() override { let_go_of_buffers(); }
 
  private:
-  [[nodiscard]] bool find_out_whether_in_use();
+  [[nodiscard]] bool find_out_whether_in_use() const;
   /// Fetches a frame; false if there is none. It is in frame_bytes_ if the driver is to get it.
   bool fetch();
   [[nodiscard]] bool admit(std::size_t bytes);
@@ -113,7 +113,7 @@ int NetReceiveQueue::completion_fd() const {
 }
 
 // 5.1.6.5.6: nothing for receive queues beyond those in use.
-bool NetReceiveQueue::find_out_whether_in_use() {
+bool NetReceiveQueue::find_out_whether_in_use() const {
   const auto& pairs = options_.shared->pairs;
   if (options_.pair_index < pairs.load(std::memory_order_acquire)) return true;
   static_cast<void>(options_.pair->taken_into_use.drain());
@@ -134,8 +134,9 @@ bool NetReceiveQueue::fetch() {
     return false;
   }
   if (!*got) return false;
-  CHECK(**got >= backend::kNetFrameMin && **got <= frame_.size());
-  if (admit(**got)) frame_bytes_ = **got;
+  const std::size_t bytes = got->value_or(0);
+  CHECK(bytes >= backend::kNetFrameMin && bytes <= frame_.size());
+  if (admit(bytes)) frame_bytes_ = bytes;
   return true;
 }
 

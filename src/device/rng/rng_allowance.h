@@ -36,7 +36,7 @@ class RngAllowance {
   Limit limit_;
   Fd timer_;
   bool running_ = false;     // a period
-  Clock::time_point end_{};  // of that
+  Clock::time_point end_;    // of that
   std::uint64_t spent_ = 0;  // in that
 };
 

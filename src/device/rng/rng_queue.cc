@@ -69,7 +69,7 @@ Result<bool> RngQueue::serve() {
     if (!TRY(take(chain_))) break;
     TRY(check());
     const auto bytes = static_cast<std::uint32_t>(
-        std::min<std::uint64_t>({chain_.writable_bytes(), kChainBytes, left}));
+        std::min(std::min<std::uint64_t>(chain_.writable_bytes(), kChainBytes), left));
     segments_.clear();
     MUST(chain_.append_writable({.offset = 0, .length = bytes}, segments_));
     for (const shm::SharedBytes& segment : segments_)

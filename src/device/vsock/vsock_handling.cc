@@ -160,7 +160,7 @@ void VsockConnections::handle_reset(const Connection& connection) {
   by_ports_.erase(std::uint64_t{connection->ports.guest} << 32U | connection->ports.host);
   leave(*connection, State::kLingering);
   ++lingering_;
-  if (connection->active) active_.erase(*std::exchange(connection->active, std::nullopt));
+  if (const auto active = std::exchange(connection->active, std::nullopt)) active_.erase(*active);
 }
 
 void VsockConnections::handle_data(const Connection& connection, const VsockPacket& packet,

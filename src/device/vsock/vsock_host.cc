@@ -105,8 +105,10 @@ void VsockHost::take_answers() {
     // A connector that is gone answers nobody: connections that wait for it stay few, and the guest
     // gives them up.
     if (!answer || !*answer) return;
+    // NOLINTBEGIN(bugprone-unchecked-optional-access): looked at just before
     const std::uint64_t id = (*answer)->id;
     const auto fd = connections_.connected(id, std::move((*answer)->socket));
+    // NOLINTEND(bugprone-unchecked-optional-access)
     if (fd && !watch(*fd, id, kSocketEvents)) connections_.socket_event(id, EPOLLERR);
   }
 }
