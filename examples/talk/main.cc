@@ -41,6 +41,7 @@ Result<std::string> talk(driver::Console& console, const std::string& name, std:
     const auto count = TRY(console.read(port, std::as_writable_bytes(std::span(bytes)), kPatience));
     answer.append(bytes.data(), count);
   }
+  TRY(console.flush(port));  // who answered may not have waited for us
   return answer;
 }
 

@@ -209,18 +209,29 @@ Result<void> Console::write(std::uint32_t port, std::span<const std::byte> sourc
   return {};
 }
 
-// Waits for a free buffer. A device that gives none back in all that time is given up.
+Result<void> Console::flush(std::uint32_t port) {
+  BufferQueue& queue = *TRY(find(port))
+  ->out;
+  return wait_for_buffers(queue, queue.buffers());
+}
+
 Result<void> Console::send(BufferQueue& queue, std::span<const std::byte> source) {
+  TRY(wait_for_buffers(queue, 1));
+  TRY(queue.send(source));
+  return queue.kick();
+}
+
+// Waits for `count` free buffers. A device that does not give them back in all that time is given
+// up.
+Result<void> Console::wait_for_buffers(BufferQueue& queue, std::size_t count) {
   const Deadline deadline = Deadline::after(options_.timeout);
   for (;;) {
     while (const auto returned = TRY(queue.poll()))
       queue.release(*returned);
-    if (queue.free_buffers() > 0) break;
+    if (queue.free_buffers() >= count) return {};
     if (deadline.passed()) return device_->fail_device(deadline.error());
     TRY(queue.wait(deadline));
   }
-  TRY(queue.send(source));
-  return queue.kick();
 }
 
 Result<std::size_t> Console::read(std::uint32_t port, std::span<std::byte> target,

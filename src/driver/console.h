@@ -66,6 +66,9 @@ class Console {
 
   /// Sends all of `source`, waiting for room. Errors: kBadIndex; kTimeout (breaks the device).
   Result<void> write(std::uint32_t port, std::span<const std::byte> source);
+  /// Waits until the device has taken all that was written: what it has not taken ends with this.
+  /// Errors: as write().
+  Result<void> flush(std::uint32_t port);
   /// What has come for `port`: at least a byte, up to target.size(). Takes messages meanwhile.
   /// Errors: kBadIndex; kTimeout, which breaks nothing; the device lied or is broken.
   Result<std::size_t> read(std::uint32_t port, std::span<std::byte> target,
@@ -91,6 +94,7 @@ class Console {
   Result<void> take_message(const BufferQueue::Returned& returned);
   Result<void> tell(std::uint32_t port, std::uint16_t event, std::uint16_t value);
   Result<void> send(BufferQueue& queue, std::span<const std::byte> source);
+  Result<void> wait_for_buffers(BufferQueue& queue, std::size_t count);
   Result<bool> wait(BufferQueue& queue, const Deadline& deadline);
 
   std::unique_ptr<VirtioDevice> device_;

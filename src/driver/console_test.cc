@@ -135,6 +135,7 @@ TEST_F(ConsoleTest, ReadsAndWritesPorts) {
   ASSERT_TRUE(console_->open_port(1));
   const std::string text(10'000, 'x');
   ASSERT_TRUE(console_->write(1, bytes_of(text)));
+  ASSERT_TRUE(console_->flush(1));
   EXPECT_EQ(sent_[5], text);
   say(4, "pong");
   say(4, "!");
@@ -256,6 +257,15 @@ TEST_F(ConsoleTest, ADeviceThatTakesNothingIsGivenUp) {
   const std::string text(17 * 4096, 'x');
   EXPECT_EQ(console_->write(1, bytes_of(text)).error().code, Errc::kTimeout);
   EXPECT_EQ(console_->device().broken()->code, Errc::kTimeout);
+}
+
+// What was written and not taken is waited for, and no longer than anything else.
+TEST_F(ConsoleTest, WhatIsNotTakenIsNotFlushed) {
+  open();
+  device_.model.on_chain = nullptr;
+  ASSERT_TRUE(console_->write(1, bytes_of("ping")));
+  EXPECT_EQ(console_->flush(1).error().code, Errc::kTimeout);
+  EXPECT_EQ(console_->flush(7).error().code, Errc::kBadIndex);
 }
 
 }  // namespace
