@@ -68,8 +68,8 @@ Result<bool> RngQueue::serve() {
     waiting_ = false;
     if (!TRY(take(chain_))) break;
     TRY(check());
-    const auto bytes = static_cast<std::uint32_t>(
-        std::min(std::min<std::uint64_t>(chain_.writable_bytes(), kChainBytes), left));
+    const std::uint64_t wanted = std::min<std::uint64_t>(chain_.writable_bytes(), kChainBytes);
+    const auto bytes = static_cast<std::uint32_t>(std::min(wanted, left));
     segments_.clear();
     MUST(chain_.append_writable({.offset = 0, .length = bytes}, segments_));
     for (const shm::SharedBytes& segment : segments_)
