@@ -24,6 +24,18 @@ class Served(harness.Process):
         self.file = file
         super().__init__(harness.AIRLOCK, "serve", "--config", file)
 
+    def start(self):
+        super().start()
+        # Who keeps a socket says so by its name, a moment after it was made.
+        devices = self.file.read_text().count("[[device]]")
+        while self.keepers() < devices:
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended: {self.log()}")
+            threading.Event().wait(0.01)
+
+    def keepers(self):
+        return sum(harness.name_of(pid) == "socket-keeper" for pid in harness.family(self.pid))
+
     def reload(self):
         """Has the file read again; the line that says what came of it."""
         before = len(self.reloads())
