@@ -14,6 +14,7 @@ import re
 import sys
 
 REGION = "airlock-region"
+URING = "anon_inode:[io_uring]"  # all of them have one inode number, and memory of their own
 LINE = re.compile(
     r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<mode>....) [0-9a-f]+ "
     r"(?P<device>\S+) (?P<inode>\d+)\s*(?P<name>.*)")
@@ -24,7 +25,7 @@ def shared_files(pid):
     found = {}
     for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
         match = LINE.match(line)
-        if match["mode"][3] != "s" or match["inode"] == "0":
+        if match["mode"][3] != "s" or match["inode"] == "0" or match["name"] == URING:
             continue
         entry = found.setdefault((match["device"], match["inode"]), [0, match["name"]])
         entry[0] += int(match["end"], 16) - int(match["start"], 16)

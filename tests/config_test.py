@@ -126,6 +126,7 @@ class Devices(ConfigTest):
     def test_a_killed_process_is_the_end_of_all(self):
         self.write(self.disk("a"), self.disk("b"))
         with Served(self.config) as served:
+            served.reload()  # answered once all are served
             subprocess.run(["kill", "-9", str(served.processes()[0])], check=True)
             self.assertEqual(served.process.wait(20), 1)
             served.wait_for_line("a process with devices ended unasked")
