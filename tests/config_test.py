@@ -2,7 +2,6 @@
 """airlock serve --config: several devices in one process, and what SIGHUP makes of a new file."""
 
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -12,7 +11,7 @@ import harness
 from process_case import ProcessTest
 
 # Enough to be at work while the file is read again.
-TOTAL = "8M" if os.environ.get("AIRLOCK_SANITIZE") == "thread" else "256M"
+TOTAL = "8M" if harness.THREAD_SANITIZER else "256M"
 
 
 class Served(harness.Process):

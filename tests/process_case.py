@@ -37,7 +37,7 @@ class ProcessTest(unittest.TestCase):
 
     def assert_asleep(self, *pids):
         """None of these processes runs, nor any that they have started: once all are at rest."""
-        if os.environ.get("AIRLOCK_SANITIZE") == "thread":
+        if harness.THREAD_SANITIZER:
             self.skipTest("TSan's own thread wakes up")
         everyone = None
         # Who was about to end while it was looked at is gone once the others have come to rest.

@@ -18,7 +18,7 @@ import harness
 from process_case import ONE_LINE, ProcessTest
 
 TOTAL = os.environ.get("AIRLOCK_VERIFY_TOTAL", "1G")
-MODE_TOTAL = "1M" if os.environ.get("AIRLOCK_SANITIZE") == "thread" else "4M"  # for each ring mode
+MODE_TOTAL = "1M" if harness.THREAD_SANITIZER else "4M"  # for each ring mode
 UNITS = {"M": 20, "G": 30}
 
 
@@ -233,7 +233,7 @@ class Lifecycle(ProcessTest):
         finally:
             device.stop()
 
-    @unittest.skipIf(os.environ.get("AIRLOCK_SANITIZE") == "thread", "TSan's own thread wakes up")
+    @unittest.skipIf(harness.THREAD_SANITIZER, "TSan's own thread wakes up")
     def test_idle_device_uses_no_cpu(self):
         with self.device() as device:
             harness.airlock("blk", "bench", "--device", f"vfio-user:{device.socket}", "--runtime",
