@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/serve_vhost_user.h"
 
-#include <array>
 #include <bit>
-#include <charconv>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -11,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/mac_address.h"
 #include "cli/serve_device.h"
 #include "device/gateway/gateway.h"
 
@@ -19,22 +18,6 @@ namespace airlock::cli {
 namespace {
 
 constexpr std::chrono::milliseconds kFirstAnswers{5000};
-
-using Mac = std::array<std::uint8_t, 6>;
-
-/// 52:54:00:12:34:56, of one station.
-std::optional<Mac> parse_mac(const std::string& text) {
-  Mac mac{};
-  if (text.size() != mac.size() * 3 - 1) return std::nullopt;
-  for (std::size_t i = 0; i < mac.size(); ++i) {
-    const char* const first = text.data() + i * 3;
-    const auto [end, error] = std::from_chars(first, first + 2, mac.at(i), 16);
-    if (error != std::errc() || end != first + 2) return std::nullopt;
-    if (i + 1 < mac.size() && *end != ':') return std::nullopt;
-  }
-  if ((mac[0] & 1) != 0) return std::nullopt;  // a group's
-  return mac;
-}
 
 std::expected<device::GatewayShape, Failure> shape_of(const ServeVhostUserOptions& options) {
   const auto kind = device::find_device_kind(options.device);

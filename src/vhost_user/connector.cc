@@ -2,9 +2,6 @@
 #include "vhost_user/connector.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/helper_process.h"
 #include "sandbox/sandbox.h"
 #include "wire/message.h"
 #include "wire/socket.h"
@@ -41,43 +39,25 @@ Result<Connection> connect_to(const sockaddr_un& address) {
       .socket = std::move(socket), .channel = Fd(ends[0]), .backend_channel = Fd(ends[1])};
 }
 
-/// In the child. Never returns.
-[[noreturn]] void connect_when_asked(const sockaddr_un& address, int way) {
-  // Whoever waits for the end of the server's stderr waits for ours as well; and the server's end
-  // of the way must be the server's alone.
-  if (dup2(way, STDIN_FILENO) < 0 || close_range(STDIN_FILENO + 1, ~0U, 0) != 0) _exit(1);
-  // A signal to the whole group is the server's to act on.
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-  prctl(PR_SET_NAME, "connector", 0, 0, 0);
+/// In the process, until the other end of the way is closed.
+void connect_when_asked(const sockaddr_un& address) {
   static_cast<void>(sandbox::enter(kConnectorProfile));
   char again = 0;
-  while (read(STDIN_FILENO, &again, sizeof again) == sizeof again) {
+  while (read(helper_way(), &again, sizeof again) == sizeof again) {
     const Result<Connection> made = connect_to(address);
     const std::uint32_t error = made ? 0 : made.error().detail;
     std::vector<int> fds;
     if (made) fds = {made->socket.get(), made->channel.get(), made->backend_channel.get()};
-    const auto sent = vfio_user::send_some(STDIN_FILENO, vfio_user::bytes_of(error), fds);
-    if (!sent) break;
+    if (!vfio_user::send_some(helper_way(), vfio_user::bytes_of(error), fds)) return;
   }
-  _exit(0);
 }
 
 }  // namespace
 
 Result<Connector> Connector::start(const std::string& path) {
   const sockaddr_un address = TRY(vfio_user::unix_address(path));
-  std::array<int, 2> ends{-1, -1};
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-    return fail(system_error());
-  }
-  Fd mine(ends[0]);
-  const Fd its(ends[1]);
-  const pid_t child = fork();
-  if (child < 0) return fail(system_error());
-  if (child == 0) connect_when_asked(address, its.get());
-  return Connector(std::move(mine));
+  auto ways = TRY(start_helper({.name = "connector"}, [&] { connect_when_asked(address); }));
+  return Connector(std::move(ways.front()));
 }
 
 Result<void> Connector::ask() {

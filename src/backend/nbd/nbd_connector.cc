@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/nbd/nbd_connector.h"
 
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <memory>
 #include <span>
 
 #include "backend/net/socket_address.h"
+#include "base/helper_process.h"
+#include "wire/socket.h"
 
 namespace airlock::backend {
 
@@ -95,85 +94,35 @@ Connected connect_tcp(const std::string& host, const std::string& port) {
   return std::unexpected(errno_text(error));
 }
 
-void answer(const Fd& way, const Connected& outcome) {
+void answer(int way, const Connected& outcome) {
   Answer text{.connected = outcome ? char{1} : char{0}};
   if (!outcome) {
     const std::size_t length = std::min(outcome.error().size(), text.why.size() - 1);
     std::ranges::copy_n(outcome.error().begin(), static_cast<std::ptrdiff_t>(length),
                         text.why.begin());
   }
-  iovec bytes{.iov_base = &text, .iov_len = sizeof text};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  if (outcome) {
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    const int fd = outcome->get();
-    std::memcpy(CMSG_DATA(head), &fd, sizeof fd);
-  }
+  const int fd = outcome ? outcome->get() : -1;
   // Who asked has gone: its way says so to poll.
-  static_cast<void>(sendmsg(way.get(), &message, MSG_NOSIGNAL));
+  static_cast<void>(vfio_user::send_some(way, std::as_bytes(std::span(&text, 1)),
+                                         std::span(&fd, outcome ? 1 : 0)));
 }
 
-/// Closes all but these and the first three, which lead nowhere from here on: whoever waits for the
-/// end of the server's stderr waits for no other process.
-bool keep_only(std::span<const Fd> ways) {
-  const Fd nowhere(open("/dev/null", O_RDWR | O_CLOEXEC));
-  std::vector<unsigned> kept;
-  kept.reserve(ways.size());
-  for (const Fd& way : ways)
-    kept.push_back(static_cast<unsigned>(way.get()));
-  std::ranges::sort(kept);
-  for (int standard = STDIN_FILENO; standard <= STDERR_FILENO; ++standard) {
-    if (std::ranges::binary_search(kept, static_cast<unsigned>(standard))) return false;
-    if (dup2(nowhere.get(), standard) < 0) return false;
-  }
-  unsigned from = STDERR_FILENO + 1;
-  for (const unsigned fd : kept) {
-    if (fd > from && close_range(from, fd - 1, 0) != 0) return false;
-    from = fd + 1;
-  }
-  return close_range(from, ~0U, 0) == 0;
-}
-
-/// In the child. Never returns.
-[[noreturn]] void connect_when_asked(const Connect& connect, std::vector<Fd> ways) {
-  if (!keep_only(ways)) _exit(1);
-  // A signal to the whole group is the server's to act on.
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-  static_cast<void>(std::signal(SIGCHLD, SIG_IGN));  // those that it starts end by themselves
-  prctl(PR_SET_NAME, "nbd-connector", 0, 0, 0);
-  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  std::vector<pollfd> fds;
-  fds.reserve(ways.size());
-  for (const Fd& way : ways)
-    fds.push_back({.fd = way.get(), .events = POLLIN, .revents = 0});
-  while (!fds.empty()) {
-    if (poll(fds.data(), fds.size(), -1) < 0) continue;
-    for (std::size_t i = 0; i < fds.size(); ++i) {
-      if (fds[i].revents == 0) continue;
+/// In the process, until the other end of each way is closed.
+void connect_when_asked(const Connect& connect, std::size_t count) {
+  std::vector<pollfd> ways;
+  ways.reserve(count);
+  for (std::size_t i = 0; i < count; ++i)
+    ways.push_back({.fd = helper_way(i), .events = POLLIN, .revents = 0});
+  while (!ways.empty()) {
+    if (poll(ways.data(), ways.size(), -1) < 0) continue;
+    std::erase_if(ways, [&](const pollfd& way) {
+      if (way.revents == 0) return false;
       char asked = 0;
-      if (read(ways[i].get(), &asked, sizeof asked) == sizeof asked) {
-        answer(ways[i], connect());
-      } else {
-        ways[i].reset();
-      }
-    }
-    std::erase_if(fds, [&](const pollfd& one) {
-      return std::ranges::none_of(ways, [&](const Fd& way) { return way.get() == one.fd; });
+      if (read(way.fd, &asked, sizeof asked) != sizeof asked) return true;
+      answer(way.fd, connect());
+      return false;
     });
-    std::erase_if(ways, [](const Fd& way) { return !way; });
   }
-  _exit(0);
 }
 
 }  // namespace
@@ -184,23 +133,8 @@ Connected connect_to(const NbdAddress& address) {
 }
 
 Result<std::vector<Fd>> start_connector(const Connect& connect, std::size_t count) {
-  std::vector<Fd> mine;
-  std::vector<Fd> its;
-  for (std::size_t i = 0; i < count; ++i) {
-    std::array<int, 2> ends{-1, -1};
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-      return fail(system_error());
-    }
-    mine.emplace_back(ends[0]);
-    its.emplace_back(ends[1]);
-  }
-  const pid_t child = fork();
-  if (child < 0) return fail(system_error());
-  if (child == 0) {
-    mine.clear();
-    connect_when_asked(connect, std::move(its));
-  }
-  return mine;
+  return start_helper({.name = "nbd-connector", .ways = count},
+                      [&] { connect_when_asked(connect, count); });
 }
 
 Result<void> ask_for_connection(const Fd& way) {
@@ -211,23 +145,11 @@ Result<void> ask_for_connection(const Fd& way) {
 
 Result<std::optional<Connected>> take_connection(const Fd& way) {
   Answer text;
-  iovec bytes{.iov_base = &text, .iov_len = sizeof text};
-  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t got = recvmsg(way.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return std::nullopt;
-  if (got < 0) return fail(system_error());
-  if (got != sizeof text) return fail(Errc::kPeerClosed);
-  const cmsghdr* const head = CMSG_FIRSTHDR(&message);
-  if (head != nullptr && head->cmsg_type == SCM_RIGHTS) {
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(head), sizeof fd);
-    return Connected(Fd(fd));
-  }
+  vfio_user::Received received =
+      TRY(vfio_user::receive_bytes(way.get(), std::as_writable_bytes(std::span(&text, 1))));
+  if (received.bytes == 0) return std::nullopt;
+  if (received.bytes != sizeof text) return fail(Errc::kPeerClosed);
+  if (!received.fds.empty()) return Connected(std::move(received.fds.front()));
   text.why.back() = '\0';
   return Connected(std::unexpect, text.why.data());
 }

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend/net/connector.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <csignal>
-#include <cstring>
+#include <span>
+#include <utility>
+
+#include "base/helper_process.h"
+#include "wire/socket.h"
 
 namespace airlock::backend {
 
@@ -26,44 +24,29 @@ constexpr char kUntilDone = 'u';
 constexpr int kPauseMsMin = 20;
 constexpr int kPauseMsMax = 1000;
 
-constexpr int kWay = 3;  // the number it has in the child
-
 /// An answer: an errno, and with 0 a descriptor.
 void answer(const Result<Fd>& made) {
   int error = made ? 0 : static_cast<int>(made.error().detail);
   if (!made && error == 0) error = EIO;
-  iovec bytes{.iov_base = &error, .iov_len = sizeof error};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  if (made) {
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    const int fd = made->get();
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
-  static_cast<void>(sendmsg(kWay, &message, MSG_NOSIGNAL));
+  const int fd = made ? made->get() : -1;
+  static_cast<void>(vfio_user::send_some(helper_way(), std::as_bytes(std::span(&error, 1)),
+                                         std::span(&fd, made ? 1 : 0)));
 }
 
 /// Waits, unless an order comes meanwhile, or the end.
 void pause_or_end(int milliseconds) {
-  pollfd way{.fd = kWay, .events = POLLIN, .revents = 0};
+  pollfd way{.fd = helper_way(), .events = POLLIN, .revents = 0};
   const int ready = poll(&way, 1, milliseconds);
   if (ready > 0 && (way.revents & (POLLHUP | POLLERR)) != 0) _exit(0);
 }
 
-/// In the child, until the other end of the way is closed.
-[[noreturn]] void obey(const SocketMaker& make) {
+/// In the process, until the other end of the way is closed.
+void obey(const SocketMaker& make) {
   for (;;) {
     char order = 0;
-    const ssize_t got = read(kWay, &order, sizeof order);
+    const ssize_t got = read(helper_way(), &order, sizeof order);
     if (got < 0 && errno == EINTR) continue;
-    if (got != sizeof order) _exit(0);
+    if (got != sizeof order) return;
     if (order == kOnce) {
       answer(make());
       continue;
@@ -79,38 +62,12 @@ void pause_or_end(int milliseconds) {
   }
 }
 
-/// In the child: gives up all that it does not need.
-void settle_in(int way) {
-  if (way != kWay && dup2(way, kWay) < 0) _exit(1);
-  if (fcntl(kWay, F_SETFD, FD_CLOEXEC) != 0) _exit(1);
-  if (close_range(kWay + 1, ~0U, 0) != 0) _exit(1);
-  const int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0) _exit(1);
-  // A signal to the whole group is the server's to act on.
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, nullptr);
-  static_cast<void>(std::signal(SIGCHLD, SIG_IGN));  // programs that it starts are not waited for
-  prctl(PR_SET_NAME, "net-connector", 0, 0, 0);
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-}
-
 }  // namespace
 
 Result<Connector> Connector::start(const SocketMaker& make) {
-  std::array<int, 2> ends{-1, -1};
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-    return fail(system_error());
-  }
-  Fd mine(ends[0]);
-  const Fd its(ends[1]);
-  const pid_t child = fork();
-  if (child < 0) return fail(system_error());
-  if (child == 0) {
-    settle_in(its.get());
-    obey(make);
-  }
-  return Connector(std::move(mine));
+  auto ways = TRY(
+      start_helper({.name = "net-connector", .starts_programs = true}, [&make] { obey(make); }));
+  return Connector(std::move(ways.front()));
 }
 
 Result<Fd> Connector::make() {
@@ -129,22 +86,11 @@ void Connector::ask() {
 
 Result<Fd> Connector::take() {
   int error = 0;
-  iovec bytes{.iov_base = &error, .iov_len = sizeof error};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &bytes;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t got = recvmsg(way_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Fd();
-  if (got < 0) return fail(system_error());
-  if (got == 0) return fail(Errc::kPeerClosed);
-  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr) return fail(system_error(error == 0 ? EIO : error));
-  int fd = -1;
-  std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-  return Fd(fd);
+  vfio_user::Received received =
+      TRY(vfio_user::receive_bytes(way_.get(), std::as_writable_bytes(std::span(&error, 1))));
+  if (received.bytes == 0) return Fd();
+  if (received.fds.empty()) return fail(system_error(error == 0 ? EIO : error));
+  return std::move(received.fds.front());
 }
 
 }  // namespace airlock::backend

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "base/check.h"
 #include "core/range.h"
 #include "spec/virtio.h"
 
@@ -79,30 +78,6 @@ std::optional<spec::VirtioNetHdr> check_net_header(const spec::VirtioNetHdr& hea
   checked.gso_type = header.gso_type;
   checked.gso_size = header.gso_size;
   return checked;
-}
-
-void complete_net_checksum(spec::VirtioNetHdr& header, std::span<std::byte> frame) {
-  CHECK((header.flags & spec::VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0);
-  const std::size_t start = header.csum_start.get();
-  const std::size_t at = start + header.csum_offset.get();
-  CHECK(airlock_range_within(at, sizeof(Le16), frame.size()));
-  // The sum of big-endian words, in 64 bits: no frame is long enough to overflow it. RFC 1071.
-  std::uint64_t sum = 0;
-  for (std::size_t i = start; i < frame.size(); ++i) {
-    const auto byte = std::to_integer<std::uint64_t>(frame[i]);
-    sum += (i - start) % 2 == 0 ? byte << 8 : byte;
-  }
-  while (sum >> 16 != 0) {
-    sum = (sum & 0xffff) + (sum >> 16);
-  }
-  // 0 would mean "no checksum" to UDP, and its other form is as good to TCP. RFC 768.
-  const auto folded = static_cast<std::uint16_t>(~sum);
-  const std::uint16_t checksum = folded == 0 ? std::uint16_t{0xffff} : folded;
-  frame[at] = static_cast<std::byte>(checksum >> 8);
-  frame[at + 1] = static_cast<std::byte>(checksum & 0xff);
-  header.flags = 0;
-  header.csum_start = {};
-  header.csum_offset = {};
 }
 
 }  // namespace airlock::device

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 
 #include "spec/virtio_net.h"
 
@@ -38,9 +37,5 @@ struct NetHeaderRules {
 [[nodiscard]] std::optional<spec::VirtioNetHdr> check_net_header(const spec::VirtioNetHdr& header,
                                                                  std::size_t frame_bytes,
                                                                  const NetHeaderRules& rules);
-
-/// Sums up what a checked header with NEEDS_CSUM left to do, puts the checksum into the frame, and
-/// takes the flag away: for one who can't do that himself.
-void complete_net_checksum(spec::VirtioNetHdr& header, std::span<std::byte> frame);
 
 }  // namespace airlock::device

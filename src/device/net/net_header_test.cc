@@ -143,36 +143,5 @@ TEST(NetHeader, RulesFollowFeatures) {
   EXPECT_EQ(net_receive_rules(spec::feature(spec::VIRTIO_NET_F_CSUM)), NetHeaderRules());
 }
 
-// RFC 1071's own example: 00 01 f2 03 f4 f5 f6 f7 sums up to ddf2.
-TEST(NetHeader, CompletesAChecksum) {
-  std::vector<std::byte> frame = {std::byte{0xaa}, std::byte{0xbb}, std::byte{0x00},
-                                  std::byte{0x01}, std::byte{0xf2}, std::byte{0x03},
-                                  std::byte{0xf4}, std::byte{0xf5}, std::byte{0xf6},
-                                  std::byte{0xf7}, std::byte{0},    std::byte{0}};
-  spec::VirtioNetHdr header = checksummed(2, 8);
-  complete_net_checksum(header, frame);
-  EXPECT_EQ(frame[10], std::byte{0x22});  // ~0xddf2
-  EXPECT_EQ(frame[11], std::byte{0x0d});
-  EXPECT_EQ(header.flags, 0);
-  EXPECT_EQ(header.csum_start.get(), 0);
-}
-
-TEST(NetHeader, CompletesAChecksumOverAnOddNumberOfBytes) {
-  std::vector<std::byte> frame = {std::byte{0}, std::byte{0}, std::byte{0x12}};
-  spec::VirtioNetHdr header = checksummed(0, 0);
-  complete_net_checksum(header, frame);
-  EXPECT_EQ(frame[0], std::byte{0xed});
-  EXPECT_EQ(frame[1], std::byte{0xff});
-}
-
-// A sum of 0 would tell a receiver of UDP that there is none.
-TEST(NetHeader, AChecksumIsNeverZero) {
-  std::vector<std::byte> frame = {std::byte{0xff}, std::byte{0xff}, std::byte{0}, std::byte{0}};
-  spec::VirtioNetHdr header = checksummed(0, 2);
-  complete_net_checksum(header, frame);
-  EXPECT_EQ(frame[2], std::byte{0xff});
-  EXPECT_EQ(frame[3], std::byte{0xff});
-}
-
 }  // namespace
 }  // namespace airlock::device

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend/net/net_checksum.h"
 #include "base/check.h"
 #include "device/net/net_header.h"
 #include "device/ring_task.h"
@@ -164,7 +165,10 @@ bool NetReceiveQueue::admit(std::size_t bytes) {
   }
   header_ = *checked;
   if ((header_.flags & spec::VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0 && !rules_.checksum) {
-    complete_net_checksum(header_, frame);
+    backend::complete_checksum(header_, frame);
+    header_.flags = 0;
+    header_.csum_start = {};
+    header_.csum_offset = {};
   }
   return true;
 }
