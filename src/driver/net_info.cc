@@ -41,12 +41,10 @@ Result<NetInfo> parse_net_config(const NetConfig& config, std::size_t available,
     return !airlock_range_within(offset, size, available);
   };
   if (has_net(features, spec::VIRTIO_NET_F_MAC)) {
-    MacAddress mac{};
-    std::ranges::copy(config.mac, mac.begin());
-    if (lacks(offsetof(NetConfig, mac), sizeof config.mac) || !is_station(mac)) {
+    if (lacks(offsetof(NetConfig, mac), sizeof config.mac) || !is_station(config.mac)) {
       return bad_field(offsetof(NetConfig, mac));
     }
-    info.mac = mac;
+    info.mac = config.mac;
   }
   info.has_status = has_net(features, spec::VIRTIO_NET_F_STATUS);
   if (info.has_status && lacks(offsetof(NetConfig, status), sizeof config.status)) {

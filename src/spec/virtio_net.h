@@ -3,6 +3,7 @@
 // The network device. VIRTIO 1.3, 5.1.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -50,15 +51,15 @@ inline constexpr std::size_t VIRTIO_NET_MAC_BYTES = 6;
 /// Device configuration. VIRTIO 1.3, 5.1.4. Read by the driver only. A field is valid iff its
 /// feature was negotiated.
 struct VirtioNetConfig {
-  std::uint8_t mac[VIRTIO_NET_MAC_BYTES] = {};  // +0
-  Le16 status;                                  // +6   VIRTIO_NET_S_*
-  Le16 max_virtqueue_pairs;                     // +8
-  Le16 mtu;                                     // +10  bytes, without the Ethernet header
-  Le32 speed;                                   // +12  Mbit/s, VIRTIO_NET_SPEED_UNKNOWN
-  std::uint8_t duplex = 0;                      // +16  VIRTIO_NET_DUPLEX_*
-  std::uint8_t rss_max_key_size = 0;            // +17
-  Le16 rss_max_indirection_table_length;        // +18
-  Le32 supported_hash_types;                    // +20
+  std::array<std::uint8_t, VIRTIO_NET_MAC_BYTES> mac{};  // +0
+  Le16 status;                                           // +6   VIRTIO_NET_S_*
+  Le16 max_virtqueue_pairs;                              // +8
+  Le16 mtu;                                              // +10  bytes, without the Ethernet header
+  Le32 speed;                                            // +12  Mbit/s, VIRTIO_NET_SPEED_UNKNOWN
+  std::uint8_t duplex = 0;                               // +16  VIRTIO_NET_DUPLEX_*
+  std::uint8_t rss_max_key_size = 0;                     // +17
+  Le16 rss_max_indirection_table_length;                 // +18
+  Le32 supported_hash_types;                             // +20
 };
 static_assert(sizeof(VirtioNetConfig) == 24 && alignof(VirtioNetConfig) == 4);
 static_assert(offsetof(VirtioNetConfig, status) == 6);

@@ -58,8 +58,9 @@ T require_struct(std::span<const std::byte> bytes, std::size_t offset = 0) {
 template <class T>
 void append_struct(std::vector<std::byte>& bytes, const T& value) {
   static_assert(std::is_trivially_copyable_v<T> && std::has_unique_object_representations_v<T>);
-  const auto view = std::as_bytes(std::span(&value, 1));
-  bytes.insert(bytes.end(), view.begin(), view.end());
+  const std::size_t end = bytes.size();
+  bytes.resize(end + sizeof value);
+  std::memcpy(std::span(bytes).subspan(end).data(), &value, sizeof value);
 }
 
 /// A wire struct as bytes of its own.

@@ -59,7 +59,7 @@ static_assert(sizeof(FsConfig) == 40);
 
 std::vector<std::byte> net_config(const GatewayShape& shape) {
   spec::VirtioNetConfig config;
-  if (shape.mac) std::ranges::copy(*shape.mac, config.mac);
+  if (shape.mac) config.mac = *shape.mac;
   config.status.set(spec::VIRTIO_NET_S_LINK_UP);
   config.max_virtqueue_pairs.set(1);
   config.mtu.set(shape.mtu);

@@ -76,7 +76,7 @@ std::uint64_t net_features(std::uint64_t offloads, const NetShape& shape) {
 
 spec::VirtioNetConfig net_config(const NetShape& shape, bool link_up) {
   spec::VirtioNetConfig config{};
-  std::ranges::copy(shape.mac, config.mac);
+  config.mac = shape.mac;
   config.status.set(link_up ? spec::VIRTIO_NET_S_LINK_UP : std::uint16_t{0});
   config.max_virtqueue_pairs.set(shape.pairs);
   config.mtu.set(shape.mtu);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/net/net_device.h"
 
-#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -130,7 +129,7 @@ void NetDevice::stopped() {
   started_ = false;
   negotiated_ = 0;
   answer_.reset();
-  std::ranges::copy(shape_.mac, config_.mac);
+  config_.mac = shape_.mac;
   set_status(spec::VIRTIO_NET_S_ANNOUNCE, false);
 }
 
@@ -163,7 +162,7 @@ std::uint8_t NetDevice::carry_out(const NetCommand& command) {
       filter_.mac = command.mac;
       // 5.1.6.5.2.1: before the command is used.
       if ((negotiated_ & spec::feature(spec::VIRTIO_NET_F_MAC)) != 0) {
-        std::ranges::copy(command.mac, config_.mac);
+        config_.mac = command.mac;
       }
       break;
     case Command::kAddVlan:
