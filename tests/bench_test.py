@@ -15,6 +15,7 @@ import harness
 
 sys.path.append(str(harness.REPO / "bench"))
 from airlock_bench import machine, plan, report, results, runs, spread, targets  # noqa: E402
+from airlock_net import measure as net_measure, report as net_report  # noqa: E402
 from airlock_vm import measure as vm_measure, report as vm_report  # noqa: E402
 
 METHOD = runs.Method(rounds=3, runtime=1, ramp=0, server_cpu=1, client_cpu=0)
@@ -64,6 +65,17 @@ class InAGuest(unittest.TestCase):
         text = vm_report.text(data | ABOUT | {"kernel": "6.12", "accelerator": "TCG", "rounds": 1,
                                               "seconds": 2, "size_mib": 64})
         self.assertIn("| 4k random read, depth 32 | 1.5 | 1 | met |", text)
+
+    def test_a_table_of_cards(self):
+        said = ["passt upload 10.00 10.50", "native upload 11.00 11.25", "passt download 1 2",
+                "native download 2 4", "passt upload 20 20.5", "native upload 21 21.25"]
+        data = net_measure.summary(said, mib=1)
+        self.assertEqual(net_report.ratios(data, net_measure.NATIVE, net_measure.PASST),
+                         {"download": 0.5, "upload": 2})
+        text = net_report.text(data | ABOUT | {"kernel": "6.12", "accelerator": "TCG", "rounds": 2,
+                                               "size_mib": 1})
+        self.assertIn("| upload | 2 | 1 | met |", text)
+        self.assertIn("| download | 0.5 | 1 | **missed** |", text)
 
     def test_an_error_of_fio_is_one(self):
         with self.assertRaisesRegex(RuntimeError, "error 5"):

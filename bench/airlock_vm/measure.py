@@ -55,12 +55,12 @@ def _own_disk(name, image):
             f"disable-legacy=on{extra}"]
 
 
-def measure(kernel, rounds, seconds, size, say):
-    """What was measured, as a dictionary for JSON. `size` in bytes, of each disk; in a tmpfs."""
+def measure(options, say):
+    """What was measured, as a dictionary for JSON. The disks are in a tmpfs."""
     with tempfile.TemporaryDirectory(prefix="airlock-vm-bench-", dir="/dev/shm") as temporary, \
             contextlib.ExitStack() as stack:
         directory = pathlib.Path(temporary)
-        images = {name: _image(directory, name, size) for name in DISKS}
+        images = {name: _image(directory, name, options.size << 20) for name in DISKS}
         devices = [stack.enter_context(harness.Device(
             "blk", "--backend", f"file:{images[name]}", "--serial", name, directory=directory,
             name=name, guard="bounce" if name == GUARDED else None)) for name in (OURS, GUARDED)]
@@ -71,22 +71,24 @@ def measure(kernel, rounds, seconds, size, say):
         mark = (f"exec {shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'mark.py'))} {marks} "
                 f"$LAB_QEMU_PID {' '.join(map(str, pids))} -- $LAB_ARGUMENTS")
         script = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in {
-            "DISKS": " ".join(DISKS), "POINTS": " ".join(POINTS), "ROUNDS": rounds,
-            "SECONDS_EACH": seconds}.items()) + (HERE / "guest.sh").read_text()
-        runs = rounds * len(POINTS) * len(DISKS)
-        say(f"vm: {runs} runs of {seconds} s in a guest with Linux {kernel}")
+            "DISKS": " ".join(DISKS), "POINTS": " ".join(POINTS), "ROUNDS": options.rounds,
+            "SECONDS_EACH": options.seconds}.items()) + (HERE / "guest.sh").read_text()
+        runs = options.rounds * len(POINTS) * len(DISKS)
+        say(f"vm: {runs} runs of {options.seconds} s in a guest with Linux {options.kernel}")
         status, console = harness.vm(
-            "--kernel", kernel, "--accel", "tcg", "--memory", "1G", "--append", "swiotlb=force",
-            "--module", harness.guest_module(kernel), "--with", "fio",
+            "--kernel", options.kernel, "--accel", "tcg", "--memory", "1G",
+            "--append", "swiotlb=force", "--module", harness.guest_module(options.kernel),
+            "--with", "fio",
             *[word for device in devices for word in ("--vfio-user", device.socket)],
             "--on", f"mark={mark}",
             *[f"--qemu-arg={word}" for word in own],
-            script=script, timeout=120 + 2 * runs * (seconds + 3))
+            script=script, timeout=120 + 2 * runs * (options.seconds + 3))
         if status != 0:
             raise RuntimeError(f"the guest ended with {status}:\n{console[-3000:]}")
         if harness.said(console, "SWIOTLB") in ([], ["0"]):
             raise RuntimeError("nothing of the guest went through swiotlb: nothing to compare with")
-        return summary(runs_of(console, marks.read_text()))
+        return {"seconds": options.seconds, "size_mib": options.size,
+                **summary(runs_of(console, marks.read_text()))}
 
 
 def runs_of(console, marks):

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ./dev bench net is made of."""
