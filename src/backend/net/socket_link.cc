@@ -16,15 +16,21 @@ Result<std::unique_ptr<SocketLink>> SocketLink::create(Options options, NetCount
   std::unique_ptr<SocketLink> link(new SocketLink(std::move(options), counters, std::move(epoll),
                                                   std::move(event), std::move(writable)));
   link->watch(link->send_event_.fd());
-  if (link->options_.connector) link->watch(link->options_.connector->fd());
   if (socket) {
     link->install(std::move(socket));
-  } else if (link->options_.listener) {
-    link->watch(link->options_.listener.get());
-  } else if (link->options_.connector) {
-    link->options_.connector->ask();
+  } else {
+    link->wait_for_next();
   }
   return link;
+}
+
+// What brings the next one is watched only as long as there is none: a connector that dies
+// meanwhile would be readable for ever, and nobody would look.
+void SocketLink::wait_for_next() {
+  if (options_.listener) return watch(options_.listener.get());
+  if (!options_.connector) return;
+  watch(options_.connector->fd());
+  options_.connector->ask();
 }
 
 const Fd* SocketLink::receiving(bool& anew) {
@@ -54,8 +60,7 @@ void SocketLink::lost(std::string_view why) {
   up_.store(false, std::memory_order_relaxed);
   share(nullptr);
   counters_.count_disconnect();
-  if (options_.listener) watch(options_.listener.get());
-  if (options_.connector) options_.connector->ask();
+  wait_for_next();
   const bool next = options_.listener || options_.connector;
   say(LogLevel::kWarning, "lost the peer: {}{}", why, next ? "; waiting for the next" : "");
   if (changed_) changed_();
@@ -86,7 +91,10 @@ Fd SocketLink::fetch() {
   }
   if (!options_.connector) return {};
   auto taken = options_.connector->take();
-  if (taken) return std::move(*taken);
+  if (taken) {
+    if (*taken) unwatch(options_.connector->fd());
+    return std::move(*taken);
+  }
   give_up_connector();
   return {};
 }
@@ -112,8 +120,9 @@ void SocketLink::report_lost() {
   writable_.disarm();
   // Until sending() has another.
   sending_.reset();
-  send_failed_.store(sending_generation_);
+  // In this order: who sees the number drains the signal, and one that came behind it would stay.
   send_event_.signal();
+  send_failed_.store(sending_generation_);
 }
 
 void SocketLink::wait_writable() {

@@ -72,6 +72,7 @@ class SocketLink {
         writable_(std::move(writable)) {}
 
   void install(Fd socket);
+  void wait_for_next();
   void share(Shared socket);
   Fd fetch();
   void give_up_connector();

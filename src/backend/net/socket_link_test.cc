@@ -5,7 +5,9 @@
 #include "backend/net/socket_link.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 
@@ -30,6 +32,12 @@ class SocketLinkTest : public ::testing::Test {
         counters_));
   }
 
+  // Whether a thread that waits for something to do would wake up.
+  static bool wakes(const SocketLink& link) {
+    pollfd state{.fd = link.receive_fd(), .events = POLLIN, .revents = 0};
+    return ::poll(&state, 1, 0) > 0;
+  }
+
   testing::TempDir directory_;
   SocketAddress address_ = *SocketAddress::from_path(directory_.file("socket"));
   NetCounters counters_;
@@ -46,6 +54,33 @@ TEST_F(SocketLinkTest, HearsFromTheSendingThreadThatThePeerIsGone) {
   EXPECT_EQ(link_->receiving(anew_), nullptr);
   EXPECT_FALSE(link_->up());
   EXPECT_EQ(counters_.counts().disconnects, 1U);
+  EXPECT_FALSE(wakes(*link_));
+}
+
+// Only who has no peer asks the process that connects for one: that it died is no reason to wake up
+// before, again and again.
+TEST_F(SocketLinkTest, RestsWithAPeerThoughTheProcessThatConnectsDied) {
+  auto connector = MUST(Connector::start([]() -> Result<Fd> { _exit(1); }));
+  EXPECT_FALSE(connector.make());
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()), 0);
+  const Fd peer(ends[1]);
+  const auto link =
+      MUST(SocketLink::create({.name = "test",
+                               .socket = Fd(ends[0]),
+                               .connector = std::make_unique<Connector>(std::move(connector)),
+                               .listener = {}},
+                              counters_));
+  ASSERT_NE(link->receiving(anew_), nullptr);
+  EXPECT_FALSE(wakes(*link));
+  set_log_level(LogLevel::kWarning);
+  ::testing::internal::CaptureStderr();
+  link->lost("the test says so");
+  EXPECT_TRUE(wakes(*link));
+  EXPECT_EQ(link->receiving(anew_), nullptr);
+  EXPECT_FALSE(wakes(*link));
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("there will be no peer any more"), std::string::npos) << said;
 }
 
 TEST_F(SocketLinkTest, DoesNotBlameTheNextPeerForTheOneBefore) {
