@@ -51,12 +51,12 @@ constexpr OffloadPair kTapGuestOffloads[] = {
 constexpr std::uint64_t kTapHostOffloads =
     spec::feature(spec::VIRTIO_NET_F_CSUM) | spec::feature(spec::VIRTIO_NET_F_HOST_TSO4) |
     spec::feature(spec::VIRTIO_NET_F_HOST_TSO6) | spec::feature(spec::VIRTIO_NET_F_HOST_ECN);
-// The kernel has both or neither.
+// One type of segments stands for both: a driver that takes only one of them gets none.
 constexpr std::uint64_t kTapGuestUso =
     spec::feature(spec::VIRTIO_NET_F_GUEST_USO4) | spec::feature(spec::VIRTIO_NET_F_GUEST_USO6);
 
 unsigned tun_offloads(std::uint64_t mask) {
-  unsigned offloads = (mask & kTapGuestUso) != 0 ? kTunUso : 0;
+  unsigned offloads = (mask & kTapGuestUso) == kTapGuestUso ? kTunUso : 0;
   for (const OffloadPair& pair : kTapGuestOffloads)
     offloads |= (mask & spec::feature(pair.feature)) != 0 ? pair.tun : 0;
   return offloads;

@@ -47,7 +47,8 @@ NetHeaderRules net_receive_rules(std::uint64_t guest_offloads) {
           .tcp4 = has(guest_offloads, spec::VIRTIO_NET_F_GUEST_TSO4),
           .tcp6 = has(guest_offloads, spec::VIRTIO_NET_F_GUEST_TSO6),
           .ecn = has(guest_offloads, spec::VIRTIO_NET_F_GUEST_ECN),
-          .udp = has(guest_offloads, spec::VIRTIO_NET_F_GUEST_USO4) ||
+          // One type of segments stands for both.
+          .udp = has(guest_offloads, spec::VIRTIO_NET_F_GUEST_USO4) &&
                  has(guest_offloads, spec::VIRTIO_NET_F_GUEST_USO6)};
 }
 

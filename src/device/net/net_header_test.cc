@@ -143,5 +143,14 @@ TEST(NetHeader, RulesFollowFeatures) {
   EXPECT_EQ(net_receive_rules(spec::feature(spec::VIRTIO_NET_F_CSUM)), NetHeaderRules());
 }
 
+// One type stands for segments of both, and a driver may take only those of one.
+TEST(NetHeader, SegmentsOfUdpAreForADriverThatTakesBothKinds) {
+  constexpr auto kFour = spec::feature(spec::VIRTIO_NET_F_GUEST_USO4);
+  constexpr auto kSix = spec::feature(spec::VIRTIO_NET_F_GUEST_USO6);
+  EXPECT_TRUE(net_receive_rules(kFour | kSix).udp);
+  EXPECT_FALSE(net_receive_rules(kFour).udp);
+  EXPECT_FALSE(net_receive_rules(kSix).udp);
+}
+
 }  // namespace
 }  // namespace airlock::device
