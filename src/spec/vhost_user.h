@@ -34,6 +34,8 @@ inline constexpr std::uint32_t VHOST_USER_SET_INFLIGHT_FD = 32;
 inline constexpr std::uint32_t VHOST_USER_RESET_DEVICE = 34;
 inline constexpr std::uint32_t VHOST_USER_SET_STATUS = 39;
 inline constexpr std::uint32_t VHOST_USER_GET_STATUS = 40;
+inline constexpr std::uint32_t VHOST_USER_SET_DEVICE_STATE_FD = 42;
+inline constexpr std::uint32_t VHOST_USER_CHECK_DEVICE_STATE = 43;
 
 // Requests of the backend, on the channel of SET_BACKEND_REQ_FD.
 inline constexpr std::uint32_t VHOST_USER_BACKEND_CONFIG_CHANGE_MSG = 2;
@@ -56,6 +58,7 @@ inline constexpr unsigned VHOST_USER_PROTOCOL_F_CONFIG = 9;
 inline constexpr unsigned VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD = 12;
 inline constexpr unsigned VHOST_USER_PROTOCOL_F_RESET_DEVICE = 13;
 inline constexpr unsigned VHOST_USER_PROTOCOL_F_STATUS = 16;
+inline constexpr unsigned VHOST_USER_PROTOCOL_F_DEVICE_STATE = 19;
 
 /// In front of every message.
 struct VhostUserHeader {
@@ -137,5 +140,19 @@ struct VhostUserInflight {
 static_assert(sizeof(VhostUserInflight) == 24 && offsetof(VhostUserInflight, num_queues) == 16 &&
               offsetof(VhostUserInflight, queue_size) == 18);
 static_assert(std::has_unique_object_representations_v<VhostUserInflight>);
+
+/// SET_DEVICE_STATE_FD, with the fd that the state comes from or goes to.
+struct VhostUserTransferDeviceState {
+  std::uint32_t direction;  // +0
+  std::uint32_t phase;      // +4  0: all queues are stopped
+};
+static_assert(sizeof(VhostUserTransferDeviceState) == 8);
+static_assert(std::has_unique_object_representations_v<VhostUserTransferDeviceState>);
+inline constexpr std::uint32_t VHOST_TRANSFER_STATE_DIRECTION_LOAD = 1;
+inline constexpr std::uint32_t VHOST_TRANSFER_STATE_PHASE_STOPPED = 0;
+
+// Its answer: an error, 0 if there is none, and whether the fd that came is used, not another.
+inline constexpr std::uint64_t VHOST_USER_DEVICE_STATE_ERROR_MASK = 0xff;
+inline constexpr std::uint64_t VHOST_USER_DEVICE_STATE_NOFD = 1U << 8;
 
 }  // namespace airlock::spec

@@ -142,11 +142,8 @@ void BackendKeeper::retry_later() {
 }
 
 void BackendKeeper::ask() {
-  if (connector_.ask()) {
-    wait_connector();
-  } else {
-    retry_later();
-  }
+  if (!connector_.ask()) return give_up();
+  wait_connector();
 }
 
 void BackendKeeper::wait_connector() {
@@ -155,8 +152,17 @@ void BackendKeeper::wait_connector() {
                                if (error) return;
                                auto connection = connector_.take();
                                if (connection && !*connection) return wait_connector();
+                               if (!connection && connection.error().code == Errc::kPeerClosed) {
+                                 return give_up();
+                               }
                                if (!connection || !open(std::move(*connection))) retry_later();
                              });
+}
+
+// From in here there is no other way to a backend.
+void BackendKeeper::give_up() {
+  log(LogLevel::kError,
+      "vhost-user: the process that connects is gone: there will be no backend any more");
 }
 
 }  // namespace airlock::vhost_user

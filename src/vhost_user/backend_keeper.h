@@ -76,6 +76,7 @@ class BackendKeeper {
   Result<void> watch_connector();
   void ask();
   void wait_connector();
+  void give_up();
 
   asio::steady_timer retry_;
   asio::posix::stream_descriptor connector_wait_;

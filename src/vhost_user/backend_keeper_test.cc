@@ -76,6 +76,22 @@ TEST_F(BackendKeeperTest, TriesAgainAsLongAsItTakes) {
   EXPECT_EQ(lost_, 0U);
 }
 
+// Nobody can connect any more: that is said, once, and not tried for ever.
+TEST_F(BackendKeeperTest, SaysThatTheProcessThatConnectsIsGone) {
+  ASSERT_TRUE(first());
+  ::testing::internal::CaptureStderr();
+  host_.end_connector();
+  host_.backend->die();
+  ASSERT_TRUE(run_until([this] { return lost_ == 1; }));
+  // What would be tried again is tried again meanwhile, many times over.
+  const auto later = std::chrono::steady_clock::now() + 50ms;
+  ASSERT_TRUE(run_until([&] { return std::chrono::steady_clock::now() > later; }));
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(said.find("the process that connects is gone"),
+            said.rfind("the process that connects"));
+  EXPECT_NE(said.find("the process that connects is gone"), std::string::npos);
+}
+
 TEST_F(BackendKeeperTest, SendsASilentBackendAway) {
   host_.silent = true;
   keeper_->begin();

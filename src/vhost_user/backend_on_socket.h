@@ -87,6 +87,7 @@ class BackendOnSocket {
       case spec::VHOST_USER_SET_VRING_CALL:
       case spec::VHOST_USER_SET_BACKEND_REQ_FD:
       case spec::VHOST_USER_SET_INFLIGHT_FD:
+      case spec::VHOST_USER_SET_DEVICE_STATE_FD:
         count = 1;
         break;
       default:
@@ -112,6 +113,9 @@ class BackendHost {
   }
   /// For the one to be tested. Once.
   [[nodiscard]] Connector connector() { return Connector(std::move(other_)); }
+
+  /// The process that connects dies.
+  void end_connector() { way_.reset(); }
 
   asio::io_context context{1};
   std::unique_ptr<BackendOnSocket> backend;       // of the last connection

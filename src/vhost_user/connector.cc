@@ -78,7 +78,7 @@ Result<Connection> Connector::take() {
   asked_ = false;
   if (error != 0) return fail(system_error(static_cast<int>(error)));
   auto& fds = received.fds;
-  if (received.bytes != sizeof error || fds.size() != 3) return fail(Errc::kPeerClosed);
+  if (received.bytes != sizeof error || fds.size() != 3) return fail(Errc::kMalformed);
   return Connection{.socket = std::move(fds[0]),
                     .channel = std::move(fds[1]),
                     .backend_channel = std::move(fds[2])};

@@ -24,7 +24,8 @@ constexpr std::uint64_t kProtocol = spec::feature(spec::VHOST_USER_PROTOCOL_F_MQ
                                     spec::feature(spec::VHOST_USER_PROTOCOL_F_CONFIG) |
                                     spec::feature(spec::VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |
                                     spec::feature(spec::VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
-                                    spec::feature(spec::VHOST_USER_PROTOCOL_F_STATUS);
+                                    spec::feature(spec::VHOST_USER_PROTOCOL_F_STATUS) |
+                                    spec::feature(spec::VHOST_USER_PROTOCOL_F_DEVICE_STATE);
 
 // More than any ring's record takes: 32768 entries of 64 bytes, for 64 queues.
 constexpr std::uint64_t kInflightBytesMax = std::uint64_t{1} << 28U;
@@ -229,6 +230,31 @@ void FrontEnd::set_config(std::uint32_t offset, std::span<const std::byte> bytes
   std::vector<std::byte> payload = bytes_of(head);
   payload.insert(payload.end(), bytes.begin(), bytes.end());
   dialogue_.tell({.request = spec::VHOST_USER_SET_CONFIG, .payload = std::move(payload)});
+}
+
+void FrontEnd::load_state(Fd file, std::function<void(bool)> on_loaded) {
+  constexpr spec::VhostUserTransferDeviceState kLoad{
+      .direction = spec::VHOST_TRANSFER_STATE_DIRECTION_LOAD,
+      .phase = spec::VHOST_TRANSFER_STATE_PHASE_STOPPED};
+  std::vector<Fd> fds;
+  fds.push_back(std::move(file));
+  dialogue_.ask({.request = spec::VHOST_USER_SET_DEVICE_STATE_FD,
+                 .payload = bytes_of(kLoad),
+                 .fds = std::move(fds)},
+                sizeof(std::uint64_t), 0,
+                [this, on_loaded = std::move(on_loaded)](Message& answer) -> Result<void> {
+                  if ((number_of(answer) & spec::VHOST_USER_DEVICE_STATE_ERROR_MASK) != 0) {
+                    on_loaded(false);
+                    return {};
+                  }
+                  dialogue_.ask({.request = spec::VHOST_USER_CHECK_DEVICE_STATE},
+                                sizeof(std::uint64_t), 0,
+                                [on_loaded](Message& checked) -> Result<void> {
+                                  on_loaded(number_of(checked) == 0);
+                                  return {};
+                                });
+                  return {};
+                });
 }
 
 void FrontEnd::when_done(std::function<void()> done) {

@@ -85,6 +85,10 @@ class FrontEnd {
   void get_config(std::function<void()> on_config);
   void set_config(std::uint32_t offset, std::span<const std::byte> bytes);
 
+  /// For a backend with DEVICE_STATE, before its rings run: its state is in the file, from the
+  /// beginning to the end. `on_loaded`: whether it took it for its own.
+  void load_state(Fd file, std::function<void(bool loaded)> on_loaded);
+
   /// Calls `done` when the backend has acted on all that it was told before.
   void when_done(std::function<void()> done);
   /// The device status, for a backend that wants to know it. Nothing for others.

@@ -32,8 +32,10 @@ class ScriptedBackend {
                            spec::feature(spec::VHOST_USER_PROTOCOL_F_BACKEND_REQ);
   std::uint64_t queues = 2;
   std::vector<std::byte> config = std::vector<std::byte>(60);
-  std::uint32_t base = 7;                   // of every ring
-  std::uint64_t acknowledgement = 0;        // of every request that wants one
+  std::uint32_t base = 7;             // of every ring
+  std::uint64_t acknowledgement = 0;  // of every request that wants one
+  std::uint64_t state_taken = spec::VHOST_USER_DEVICE_STATE_NOFD;  // of SET_DEVICE_STATE_FD
+  std::uint64_t state_checked = 0;                                 // of CHECK_DEVICE_STATE
   std::function<void(Message&)> on_answer;  // changes an answer before it goes
 
   /// What it was told: requests in order, and the last payload of each.
@@ -97,6 +99,10 @@ class ScriptedBackend {
         shape.mmap_size = 4096;
         return bytes_of(shape);
       }
+      case spec::VHOST_USER_SET_DEVICE_STATE_FD:
+        return bytes_of(state_taken);
+      case spec::VHOST_USER_CHECK_DEVICE_STATE:
+        return bytes_of(state_checked);
       default:
         if ((header.flags & spec::VHOST_USER_F_NEED_REPLY) == 0) return std::nullopt;
         return bytes_of(acknowledgement);
