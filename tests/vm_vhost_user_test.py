@@ -67,6 +67,67 @@ class VhostUser(VmTest):
         return console
 
 
+FS_KILLS = int(os.environ.get("AIRLOCK_KILLS", "12"))
+
+# One writes whole files under a temporary name, moves them, and says their sums; one appends a line
+# at a time to a file that it keeps open. What fails is counted, and ends neither.
+FS_LOAD = """
+mkdir /shared
+mount -t virtiofs share /shared
+mkdir /shared/whole
+echo 0 >/tmp/errors
+echo 0 >/tmp/files
+failed() { echo "@@FAILED $*@@"; echo $(($(cat /tmp/errors) + 1)) >/tmp/errors; }
+files() {
+  cd /shared
+  n=0
+  while [ ! -e /tmp/stop ]; do
+    n=$((n + 1))
+    dd if=/dev/urandom of=/tmp/data bs=64k count=4 2>/dev/null
+    dd if=/tmp/data of=part-$n bs=16k conv=fsync 2>/dev/null || failed write $n
+    mv part-$n whole/file-$n || failed move $n
+    cmp /tmp/data whole/file-$n || failed compare $n
+    ls -l whole >/dev/null || failed list $n
+    echo "file-$n $(sha256sum </tmp/data | cut -d' ' -f1)" >>/tmp/sums
+    echo $n >/tmp/files.new
+    mv /tmp/files.new /tmp/files
+  done
+}
+lines() {
+  exec 9>/shared/held
+  n=0
+  while [ ! -e /tmp/stop ]; do
+    n=$((n + 1))
+    echo $n >&9 || failed line $n
+  done
+  echo "@@WRITTEN $n@@"
+}
+files &
+one=$!
+lines &
+other=$!
+for i in $(seq $kills); do
+  before=$(cat /tmp/files)
+  while [ "$(cat /tmp/files)" -le $((before + 1)) ]; do sleep 0.05; done
+  host restart
+done
+before=$(cat /tmp/files)
+while [ "$(cat /tmp/files)" -le $((before + 1)) ]; do sleep 0.05; done
+touch /tmp/stop
+wait $one $other
+sync
+echo 3 >/proc/sys/vm/drop_caches
+while read -r name sum; do
+  [ "$(sha256sum </shared/whole/$name | cut -d' ' -f1)" = $sum ] || failed sum $name
+  echo "@@SUM $name $sum@@"
+done </tmp/sums
+echo "@@FILES $(cat /tmp/files)@@"
+echo "@@LINES $(wc -l </shared/held)@@"
+echo "@@ERRORS $(cat /tmp/errors)@@"
+umount /shared
+"""
+
+
 class Fs(VhostUser):
     # A folder of the host: files made on either side are the same on the other.
     def test_a_folder_is_shared(self):
@@ -111,7 +172,103 @@ umount /shared
         files = len(list((share / "tree").iterdir()))
         self.assertEqual(harness.said(console, "FILES"), [str(files)])
         self.assertEqual((share / "tree/file-199").read_text(), "199\n")
-        self.check_memory()
+        self.check_memory((REGION, RINGS))
+
+
+    def serve_share(self, *options, meanwhile="true"):
+        """A virtiofsd, and the --on argument by which the guest has it killed and another started:
+        `meanwhile` a command is run."""
+        share, socket = self.directory / "share", self.directory / "fsd.sock"
+        share.mkdir()
+        log, pid = self.directory / "fsd.log", self.directory / "fsd.pid"
+        start = shlex.join(map(str, (
+            harness.REPO / "lab/trixie", TRIXIE / "usr/libexec/virtiofsd", "--socket-path", socket,
+            "--shared-dir", share, "--sandbox", "none", "--cache", "auto", *options)))
+        start = f"rm -f {socket}; {start} >/dev/null 2>>{log} </dev/null & echo $! >{pid}"
+        kill = f"kill -9 $(cat {pid}); "
+        harness.run("sh", "-c", start)
+        self.addCleanup(harness.run, "sh", "-c", kill + "true")
+        while not socket.exists():  # until it is connected to
+            threading.Event().wait(0.01)
+        return share, Gateway("fs", socket, "--tag", "share", directory=self.directory), (
+            "--on", f"restart={kill}cd {share}; {meanwhile}; {start}")
+
+    # virtiofsd killed while files are written, read, made and moved: the mount stays, an open file
+    # stays open, what was written is there, each byte once.
+    def test_kills_lose_and_duplicate_nothing(self):
+        share, gateway, restart = self.serve_share()
+        with gateway:
+            console = self.boot_with(gateway, f"kills={FS_KILLS}\n" + FS_LOAD, *restart,
+                                     timeout=600)
+        log = (self.directory / "fsd.log").read_text()
+        self.assertEqual(harness.said(console, "ERRORS"), ["0"], log)
+        self.assertEqual(harness.said(console, "LINES"), harness.said(console, "WRITTEN"))
+        files = int(harness.said(console, "FILES")[0])
+        self.assertGreater(files, FS_KILLS)
+        sums = sorted(line.split() for line in harness.said(console, "SUM"))
+        self.assertEqual(len(sums), files)
+        for name, digest in sums:
+            self.assertEqual(harness.sha256(share / "whole" / name), digest, name)
+        self.assertEqual(len(list((share / "whole").iterdir())), files)
+        held = (share / "held").read_text().splitlines()
+        self.assertEqual(held, [str(i) for i in range(1, len(held) + 1)])
+        self.assertEqual(gateway.stats()["backend"]["losses"], FS_KILLS)
+
+    # What has no name any more, or another one by the host's doing, is stale; names are found anew,
+    # and nothing hangs.
+    def test_what_the_next_one_cannot_find_is_stale(self):
+        share, gateway, restart = self.serve_share(meanwhile="mv dir moved")
+        with gateway:
+            console = self.boot_with(gateway, """
+mkdir /shared
+mount -t virtiofs share /shared
+cd /shared
+mkdir dir
+echo one >dir/file
+echo two >kept
+echo gone >gone
+exec 7<kept 8<dir/file 9<gone
+rm gone
+host restart
+echo 3 >/proc/sys/vm/drop_caches
+cat <&9 && echo "@@READ a file that is not there@@"
+echo "@@MOVED $(cat moved/file)@@"
+cat dir/file && echo "@@READ a file that was moved@@"
+echo three >new
+echo "@@NEW $(cat new) $(cat kept)@@"
+cd /
+exec 7<&- 8<&- 9<&-
+umount /shared
+""", *restart, timeout=400)
+        self.assertEqual(harness.said(console, "READ"), [])
+        self.assertEqual(harness.said(console, "MOVED"), ["one"])
+        self.assertEqual(harness.said(console, "NEW"), ["three two"])
+        self.assertEqual((share / "new").read_text(), "three\n")
+        self.assertEqual(gateway.stats()["backend"]["losses"], 1)
+
+    # A session that can't be handed on ends, and says so; the next mount is a new one.
+    def test_a_session_that_ends_is_mounted_again(self):
+        share, gateway, restart = self.serve_share("--xattr", "--posix-acl")
+        with gateway:
+            console = self.boot_with(gateway, """
+mkdir /shared
+mount -t virtiofs share /shared
+echo one >/shared/file
+exec 9</shared/file
+host restart
+cat /shared/other 2>/tmp/said && echo "@@READ a session that ended@@"
+echo "@@ERROR $(cat /tmp/said)@@"
+exec 9<&-
+umount /shared
+mount -t virtiofs share /shared
+echo "@@AGAIN $(cat /shared/file)@@"
+umount /shared
+""", *restart, timeout=400)
+        self.assertEqual(harness.said(console, "READ"), [])
+        self.assertIn("not connected", harness.said(console, "ERROR")[0])
+        self.assertEqual(harness.said(console, "AGAIN"), ["one"])
+        self.assertTrue([line for line in gateway.log() if "session ended" in line])
+        self.assertEqual((share / "file").read_text(), "one\n")
 
 
 class Net(VhostUser):

@@ -27,6 +27,8 @@ struct DeviceKind {
   /// Backends finish requests in another order than they took them. One that dies and kept no
   /// record leaves nobody who knows which.
   bool reorders = false;
+  /// The driver begins a session (of FUSE), and a backend that dies takes it along.
+  bool has_session = false;
 };
 
 /// All types that have a name here.

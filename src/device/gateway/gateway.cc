@@ -109,10 +109,12 @@ void Gateway::leave(bool worked) {
   if (worked) keeper_.renew();
 }
 
+void Gateway::warn(std::string_view what) {
+  if (log_limit_.allow()) log(LogLevel::kWarning, "vhost-user: {}", what);
+}
+
 void Gateway::renew(std::string_view why) {
-  if (log_limit_.allow()) {
-    log(LogLevel::kWarning, "vhost-user: the backend is sent away, to come anew: {}", why);
-  }
+  warn(fmt::format("the backend is sent away, to come anew: {}", why));
   keeper_.renew();
   if (model_ != nullptr) model_->backend_lost();
 }

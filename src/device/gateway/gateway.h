@@ -72,6 +72,7 @@ class Gateway {
   [[nodiscard]] vhost_user::FrontEnd* backend() { return keeper_.front_end(); }
   void flush() { keeper_.flush(); }
   [[nodiscard]] bool settle(std::chrono::milliseconds longest) { return keeper_.settle(longest); }
+  void warn(std::string_view what);
   void renew(std::string_view why);
 
   asio::io_context& context_;

@@ -7,12 +7,17 @@
 
 #include <gtest/gtest.h>
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "base/log.h"
 #include "ring/layout.h"
-#include "testing/fake_driver.h"
+#include "spec/fuse.h"
+#include "testing/chain_builder.h"
 #include "vhost_user/backend_on_socket.h"
 
 namespace airlock::device {
@@ -189,6 +194,27 @@ TEST_P(GatewayBackendTest, HandsTheVmsEventfdThroughAndItsOwnWhereThereIsNone) {
   EXPECT_TRUE(kick.drain());
 }
 
+// A backend may drain a kick that comes before the ring is enabled, and then never look: rust-vmm's
+// do.
+TEST_P(GatewayBackendTest, KicksARingThatTheBackendKnowsToBeEnabled) {
+  make();
+  const auto kicked = [this] {
+    pollfd kick{
+        .fd = backend().fds[spec::VHOST_USER_SET_VRING_KICK].get(), .events = POLLIN, .revents = 0};
+    return ::poll(&kick, 1, 0) > 0;
+  };
+  bool asked = false;
+  bool early = false;
+  backend().script.on_answer = [&](const vhost_user::Message& answer) {
+    if (answer.header.request != spec::VHOST_USER_SET_VRING_ENABLE) return;
+    asked = true;
+    early = kicked();
+  };
+  start();
+  EXPECT_TRUE(asked && !early);
+  EXPECT_TRUE(host_.run_until(kicked));
+}
+
 TEST_P(GatewayBackendTest, FollowsTheBar) {
   make();
   start();
@@ -250,6 +276,115 @@ TEST_P(GatewayBackendTest, TracksWhatADiskWouldForget) {
             std::to_underlying(setup().descriptor_area) - table.guest_address);
   EXPECT_GT(ring.available, table.user_address + table.size);  // ours
   EXPECT_GT(ring.used, ring.available);
+}
+
+// --- a file system's session ---
+
+class GatewaySessionTest : public GatewayBackendTest {
+ protected:
+  // A file system that is mounted.
+  void mount(std::uint64_t protocol) {
+    make("fs", protocol);
+    EXPECT_TRUE(gateway_->tracks());
+    start();
+    const auto init = request(spec::FUSE_INIT);
+    const auto& place = init.pieces().back();
+    spec::FuseOutHeader header{};
+    header.unique.set(kUnique);
+    region_.bytes().put(std::to_underlying(place.offset), header);
+    use(init.head(), place.length);
+  }
+  testing::BuiltChain request(std::uint32_t opcode) {
+    spec::FuseInHeader header{};
+    header.opcode.set(opcode);
+    header.unique.set(kUnique);
+    header.nodeid.set(spec::FUSE_ROOT_ID);
+    const auto built = testing::ChainBuilder(driver_)
+                           .readable_struct(header)
+                           .readable(std::string_view("name", 5))
+                           .writable(sizeof(spec::FuseOutHeader) + sizeof(spec::FuseInitOut))
+                           .submit();
+    model_->notify(0);
+    return built;
+  }
+  // What the first backend returns first.
+  void use(std::uint16_t head, std::uint32_t length) {
+    const auto table = payload<spec::VhostUserMemoryRegion>(
+        spec::VHOST_USER_SET_MEM_TABLE,
+        sizeof(spec::VhostUserMemory) + sizeof(spec::VhostUserMemoryRegion));
+    const auto rings = MUST(shm::SealedMemfd::adopt(
+        std::move(backend().fds[spec::VHOST_USER_SET_MEM_TABLE]), table.size));
+    const auto mapping = MUST(rings.map());
+    const ring::UsedWriter used(
+        MUST(mapping.bytes().slice(TrackedQueue::device_area_offset(driver_.size()),
+                                   ring::Layout(driver_.size()).device().bytes)));
+    used.put(0, {.id = head, .length = length});
+    used.publish_index(ring::RingIndex(1));
+    const auto call =
+        MUST(EventFd::adopt(std::move(backend().fds[spec::VHOST_USER_SET_VRING_CALL])));
+    call.signal();
+    ASSERT_TRUE(host_.run_until([this] { return driver_.used_index() == 1; }));
+  }
+  std::size_t times(std::uint32_t request) {
+    return static_cast<std::size_t>(std::ranges::count(backend().script.requests, request));
+  }
+
+  void expect_end(const testing::BuiltChain& waiting) {
+    ASSERT_TRUE(host_.run_until([this] { return driver_.used_index() == 2; }));
+    const auto answer = require_struct<spec::FuseOutHeader>(waiting.written());
+    EXPECT_EQ(answer.error.get(), static_cast<std::uint32_t>(-ENOTCONN));
+    EXPECT_EQ(answer.unique.get(), kUnique);
+    request(spec::FUSE_LOOKUP);
+    EXPECT_EQ(driver_.used_index(), 3U);
+    EXPECT_TRUE(gateway_->connected());
+  }
+
+  static constexpr std::uint64_t kUnique = 7;
+  static constexpr std::uint64_t kState = feature(spec::VHOST_USER_PROTOCOL_F_DEVICE_STATE);
+};
+
+INSTANTIATE_TEST_SUITE_P(Modes, GatewaySessionTest,
+                         ::testing::Values(window::AddressMode::kBus,
+                                           window::AddressMode::kOffset));
+
+TEST_P(GatewaySessionTest, IsHandedToTheNextBackendBeforeItGetsARequest) {
+  mount(kState);
+  EXPECT_EQ(times(spec::VHOST_USER_SET_DEVICE_STATE_FD), 0U);  // the first one begins by itself
+  const auto waiting = request(spec::FUSE_LOOKUP);
+  backend().die();
+  ASSERT_TRUE(told(spec::VHOST_USER_SET_VRING_ENABLE));
+  const auto& requests = backend().script.requests;
+  EXPECT_LT(std::ranges::find(requests, spec::VHOST_USER_CHECK_DEVICE_STATE),
+            std::ranges::find(requests, spec::VHOST_USER_SET_VRING_ADDR));
+  EXPECT_EQ(times(spec::VHOST_USER_SET_DEVICE_STATE_FD), 1U);
+  // It is read from its beginning to its end: the root alone, and nothing that was agreed on.
+  std::array<std::uint8_t, 64> bytes{};
+  const Fd& file = backend().fds[spec::VHOST_USER_SET_DEVICE_STATE_FD];
+  ASSERT_EQ(read(file.get(), bytes.data(), bytes.size()), 13);
+  constexpr std::array<std::uint8_t, 13> kExpected{0, 1, 1, 2, 0, 0, 2, 0, 1};
+  EXPECT_TRUE(std::ranges::equal(std::span(bytes).first(13), kExpected));
+  EXPECT_EQ(driver_.used_index(), 1U);  // the request is the backend's to answer
+}
+
+// Whoever takes no session over, or not this one, gets none of its requests: all are answered here.
+TEST_P(GatewaySessionTest, EndsWhereTheNextBackendTakesNone) {
+  mount(0);
+  const auto waiting = request(spec::FUSE_LOOKUP);
+  backend().die();
+  expect_end(waiting);
+  EXPECT_EQ(times(spec::VHOST_USER_SET_DEVICE_STATE_FD), 0U);
+}
+
+TEST_P(GatewaySessionTest, EndsWhereTheNextBackendRefusesIt) {
+  mount(kState);
+  const auto waiting = request(spec::FUSE_LOOKUP);
+  host_.prepare = [prepare = host_.prepare](vhost_user::BackendOnSocket& backend) {
+    prepare(backend);
+    backend.script.state_checked = 1;
+  };
+  backend().die();
+  expect_end(waiting);
+  EXPECT_EQ(times(spec::VHOST_USER_SET_DEVICE_STATE_FD), 3U);  // less each time
 }
 
 TEST_P(GatewayBackendTest, StopsWhenTheBackendHasReturnedWhatItTook) {

@@ -10,7 +10,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "base/le.h"
-#include "base/log.h"
+#include "device/gateway/virtiofsd_state.h"
 #include "ring/layout.h"
 #include "spec/virtio.h"
 #include "spec/virtio_ring.h"
@@ -57,6 +57,7 @@ struct GatewayModel::Stopping {
 
 GatewayModel::GatewayModel(Gateway& gateway, const ClientMemory& memory)
     : gateway_(gateway), memory_(memory), queues_(device::queue_count(gateway.shape())) {
+  if (gateway.shape().kind.has_session && tracks()) watch_.emplace(queue_count());
   gateway_.enter(*this);
 }
 
@@ -163,6 +164,7 @@ Result<void> GatewayModel::want(const pci::QueueSetup& setup) {
 void GatewayModel::stop(std::function<void()> done) {
   started_ = false;
   inflight_ = {};
+  if (watch_) watch_->reset();
   for (Queue& queue : queues_)
     queue.wanted = false;
   take_down([this, done = std::move(done)] {
@@ -212,6 +214,36 @@ void GatewayModel::bring_up() {
   ++round_;
   backend->set_features(backend_features(negotiated_.features, backend->facts()));
   backend->set_status(kFeaturesOk);
+  if (watch_ && watch_->has_to_tell()) return tell_session();
+  bring_up_inflight();
+}
+
+// The backend that died had begun one, and this one is to go on with it.
+void GatewayModel::tell_session() {
+  vhost_user::FrontEnd& backend = *gateway_.backend();
+  const bool can = backend.facts().has_protocol(spec::VHOST_USER_PROTOCOL_F_DEVICE_STATE);
+  const auto state = can ? watch_->to_tell() : std::nullopt;
+  Result<Fd> file = fail(Errc::kUnsupported);
+  if (state) file = file_with(*state);
+  if (!file) {
+    gateway_.warn("the driver's session ended with the backend that began it");
+    watch_->give_up();
+    return bring_up_inflight();
+  }
+  backend.load_state(std::move(*file), [this, round = round_](bool loaded) {
+    if (round != round_ || !up_) return;
+    if (!loaded) {
+      watch_->refused();
+      return tell_session();
+    }
+    watch_->accepted();
+    bring_up_inflight();
+  });
+  gateway_.flush();
+}
+
+void GatewayModel::bring_up_inflight() {
+  vhost_user::FrontEnd* const backend = gateway_.backend();
   const bool tracks = backend->facts().has_protocol(spec::VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
   if (tracks && !inflight_.fd) {
     std::uint16_t longest = 0;
@@ -285,9 +317,15 @@ void GatewayModel::bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue) {
   backend.set_ring(*ring, kick ? std::move(*kick) : Fd(), call_of(queue));
   backend.enable(queue.setup.index, true);
   queue.state = Queue::State::kRunning;
-  // The driver may have notified nobody; a ring starts when it is kicked.
-  kick_event.signal();
-  if (queue.tracked) forward(queue);
+  // The driver may have notified nobody; a ring starts when it is kicked. Not before the backend
+  // knows that it is enabled: it may take a kick that comes earlier for nothing, and forget it.
+  backend.when_done([this, &queue, round = round_] {
+    if (round != round_ || queue.state != Queue::State::kRunning) return;
+    (queue.tracked ? queue.kick : queue.doorbell).signal();
+  });
+  if (!queue.tracked) return;
+  forward(queue);
+  backward(queue);  // what a watcher answered
 }
 
 Result<vhost_user::Ring> GatewayModel::ring_of(Queue& queue) const {
@@ -415,6 +453,7 @@ void GatewayModel::backend_lost() {
     if (queue.wanted && queue.tracked->backward()) transport_->interrupt_queue(queue.setup.index);
     queue.tracked->detach();
   }
+  if (watch_) watch_->backend_lost();
   for (const auto& stopping : std::exchange(stopping_, {}))
     stopping->done();
 }
@@ -495,7 +534,7 @@ Result<void> GatewayModel::track(Queue& queue) {
                       .device = setup.device_area},
             .features = ring::Features::from(negotiated_.features)
       },
-      memory_.window));
+      memory_.window, watch_ ? &*watch_ : nullptr));
   queue.broken = false;
   if (!queue.kick) queue.kick = TRY(EventFd::create_shared());
   if (!queue.doorbell_wait) {
@@ -527,6 +566,7 @@ void GatewayModel::forward(Queue& queue) {
     return transport_->report_violation(forwarded.error());
   }
   if (*forwarded) queue.kick.signal();
+  if (queue.tracked->answered()) backward(queue);
 }
 
 void GatewayModel::backward(Queue& queue) {

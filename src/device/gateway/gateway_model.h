@@ -10,6 +10,7 @@
 #include <asio/posix/stream_descriptor.hpp>
 
 #include "device/client_model.h"
+#include "device/gateway/fuse_watch.h"
 #include "device/gateway/gateway.h"
 #include "device/gateway/tracked_queue.h"
 #include "shm/mapping.h"
@@ -90,12 +91,14 @@ class GatewayModel final : public ClientModel {
                      Queue& queue, OnReadable act);
   void wait_for(asio::posix::stream_descriptor& wait, const EventFd& event, Queue& queue,
                 OnReadable act);
+  void tell_session();
   Result<void> track(Queue& queue);
   Result<void> make_rings();
   void forward(Queue& queue);
   void backward(Queue& queue);
   Result<void> want(const pci::QueueSetup& setup);
   void bring_up();
+  void bring_up_inflight();
   void bring_up_rings();
   void bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue);
   [[nodiscard]] Result<std::vector<vhost_user::Region>> memory_table() const;
@@ -125,7 +128,8 @@ class GatewayModel final : public ClientModel {
   shm::SealedMemfd rings_;  // those of tracked queues that the backend sees, one after another
   shm::Mapping rings_mapping_;
   std::uint64_t notifications_ = 0;
-  std::uint64_t relayed_ = 0;  // interrupts
+  std::uint64_t relayed_ = 0;       // interrupts
+  std::optional<FuseWatch> watch_;  // of a type with a session, whose queues are tracked
   std::vector<Queue> queues_;
   std::vector<pci::QueueSetup> setups_;
   std::deque<std::shared_ptr<Stopping>> stopping_;  // under way, the oldest first

@@ -94,6 +94,7 @@ std::uint16_t served_queue_count(const GatewayShape& shape) {
 
 bool tracks(const GatewayShape& shape, const vhost_user::Facts& facts) {
   if (shape.tracking != Tracking::kAuto) return shape.tracking == Tracking::kGateway;
+  if (shape.kind.has_session) return true;
   return shape.kind.reorders && !facts.has_protocol(spec::VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 }
 

@@ -18,7 +18,8 @@ namespace airlock::device {
 
 /// Who remembers what a backend has taken and not returned, for the next one.
 enum class Tracking : std::uint8_t {
-  kAuto,     // the backend where it has a record (inflight memory), we where it may reorder
+  kAuto,     // the backend where it has a record (inflight memory), we where it may reorder, and
+             // where there is a session besides (FUSE's)
   kGateway,  // we do, which takes a hop in this process for each request
   kBackend,  // the backend does, or has nothing to remember: it works in order
 };

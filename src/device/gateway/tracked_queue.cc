@@ -29,13 +29,15 @@ std::uint64_t TrackedQueue::area_bytes(ring::QueueSize size) {
 }
 
 Result<TrackedQueue> TrackedQueue::create(const ring::QueueConfig& config,
-                                          const window::Window& window) {
-  return TrackedQueue(TRY(ring::SplitDeviceQueue::create(config, window)), config.size);
+                                          const window::Window& window, ChainWatcher* watcher) {
+  return TrackedQueue(TRY(ring::SplitDeviceQueue::create(config, window)), config.size, watcher);
 }
 
-TrackedQueue::TrackedQueue(ring::SplitDeviceQueue driver, ring::QueueSize size)
+TrackedQueue::TrackedQueue(ring::SplitDeviceQueue driver, ring::QueueSize size,
+                           ChainWatcher* watcher)
     : driver_(std::move(driver)),
       size_(size),
+      watcher_(watcher),
       avail_(shm::SharedBytes()),
       used_(shm::SharedBytes()),
       records_(size.value()) {}
@@ -48,6 +50,11 @@ Result<bool> TrackedQueue::forward() {
     records_[index] = {
         .sequence = sequence_++, .writable_bytes = chain_.writable_bytes(), .in_flight = true};
     ++in_flight_;
+    const auto done = watcher_ != nullptr ? watcher_->taken(driver_.queue(), chain_) : std::nullopt;
+    if (done) {
+      answer(index, *done);
+      continue;
+    }
     if (attached_) make_available(index);
     any = true;
   }
@@ -56,8 +63,26 @@ Result<bool> TrackedQueue::forward() {
 }
 
 void TrackedQueue::make_available(std::uint16_t head) {
+  records_[head].seen = true;
   avail_.put(next_avail_.slot(size_), head);
   ++next_avail_;
+}
+
+void TrackedQueue::make_available_again(std::uint16_t head) {
+  const auto done = watcher_ != nullptr
+                        ? watcher_->again(driver_.queue(), head, records_[head].seen)
+                        : std::nullopt;
+  if (done) return answer(head, *done);
+  make_available(head);
+}
+
+void TrackedQueue::answer(std::uint16_t head, std::uint32_t written) {
+  Record& record = records_[head];
+  record.in_flight = false;
+  --in_flight_;
+  answered_ = true;
+  // Where the driver broke its queue meanwhile, that is all there is to do.
+  static_cast<void>(driver_.push_used(ring::Head{head}, std::min(written, record.writable_bytes)));
 }
 
 Result<TrackedQueue::Returned> TrackedQueue::backward() {
@@ -71,7 +96,7 @@ Result<TrackedQueue::Returned> TrackedQueue::backward() {
     avail_.set_used_event(next_used_);
     ring::full_barrier();
   } while (!violation && used_.acquire_index() != next_used_);
-  Returned returned{.any = next_used_ != before};
+  Returned returned{.any = std::exchange(answered_, false) || next_used_ != before};
   if (returned.any) {
     driver_.publish();
     returned.interrupt = driver_.driver_wants_interrupt();
@@ -96,9 +121,11 @@ Result<void> TrackedQueue::take_back() {
     }
     --in_flight_;
     // A backend that claims to have written more is believed as far as there was room.
+    const std::uint32_t written = std::min(element.length, record.writable_bytes);
+    const auto head = static_cast<std::uint16_t>(element.id);
+    if (watcher_ != nullptr) watcher_->returned(driver_.queue(), head, written);
     // Where the driver broke its queue meanwhile, that is all there is to do.
-    static_cast<void>(driver_.push_used(ring::Head{static_cast<std::uint16_t>(element.id)},
-                                        std::min(element.length, record.writable_bytes)));
+    static_cast<void>(driver_.push_used(ring::Head{head}, written));
   }
   return {};
 }
@@ -117,7 +144,7 @@ void TrackedQueue::restart(const shm::SharedBytes& areas) {
   }
   std::ranges::sort(heads, {}, [this](std::uint16_t head) { return records_[head].sequence; });
   for (const std::uint16_t head : heads)
-    make_available(head);
+    make_available_again(head);
   avail_.publish_index(next_avail_);
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "device/gateway/chain_watcher.h"
 #include "ring/split_areas.h"
 #include "ring/split_device_queue.h"
 #include "shm/shared_bytes.h"
@@ -28,12 +29,17 @@ class TrackedQueue {
   [[nodiscard]] static std::uint64_t area_bytes(ring::QueueSize size);
   [[nodiscard]] static std::uint64_t device_area_offset(ring::QueueSize size);
 
-  /// For no backend yet. Errors: those of SplitDeviceQueue::create().
-  static Result<TrackedQueue> create(const ring::QueueConfig& config, const window::Window& window);
+  /// For no backend yet. `watcher`, if there is one, outlives it.
+  /// Errors: those of SplitDeviceQueue::create().
+  static Result<TrackedQueue> create(const ring::QueueConfig& config, const window::Window& window,
+                                     ChainWatcher* watcher = nullptr);
 
   /// Passes on what the driver made available. True if there was something: the backend is to be
   /// kicked. Errors: the driver's: its queue is broken.
   Result<bool> forward();
+
+  /// Whether the watcher answered chains that backward() is to pass on.
+  [[nodiscard]] bool answered() const { return answered_; }
 
   struct Returned {
     bool any = false;
@@ -60,14 +66,19 @@ class TrackedQueue {
     std::uint64_t sequence = 0;
     std::uint32_t writable_bytes = 0;
     bool in_flight = false;
+    bool seen = false;  // by a backend
   };
 
-  TrackedQueue(ring::SplitDeviceQueue driver, ring::QueueSize size);
+  TrackedQueue(ring::SplitDeviceQueue driver, ring::QueueSize size, ChainWatcher* watcher);
   void make_available(std::uint16_t head);
+  void make_available_again(std::uint16_t head);
+  void answer(std::uint16_t head, std::uint32_t written);
   Result<void> take_back();
 
   ring::SplitDeviceQueue driver_;
   ring::QueueSize size_;
+  ChainWatcher* watcher_;
+  bool answered_ = false;
   bool attached_ = false;  // to a backend's areas
   ring::AvailWriter avail_;
   ring::UsedReader used_;
