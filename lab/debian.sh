@@ -46,3 +46,34 @@ sources() {
 host_apt_options() {
   apt-config dump | grep -E '^Acquire::(Check-|Retries|Max-|ForceIPv|https?)[^ ]* ' || true
 }
+
+# lab_apt SUITE TOOL ARGUMENT...: apt with lists, cache and sources of its own under build/lab.
+lab_apt() {
+  local suite=$1 tool=$2
+  shift 2
+  APT_CONFIG=$LAB/apt/$suite/apt.conf "$tool" "$@"
+}
+
+# update_lab_apt SUITE [ARCHITECTURE]: its package lists; of another architecture than amd64 in
+# apt/SUITE-ARCHITECTURE.
+update_lab_apt() {
+  local architecture=${2:-amd64}
+  local folder=$LAB/apt/$1${2:+-$2}
+  find_mirrors
+  mkdir -p "$folder"/{lists/partial,cache/archives/partial,etc}
+  sources "$1" "$KEYRING" >"$folder/etc/sources.list"
+  : >"$folder/status"
+  cat >"$folder/apt.conf" <<EOF
+Dir::State "$folder";
+Dir::State::status "$folder/status";
+Dir::Cache "$folder/cache";
+Dir::Etc::sourcelist "$folder/etc/sources.list";
+Dir::Etc::sourceparts "-";
+APT::Architecture "$architecture";
+APT::Architectures { "$architecture"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+EOF
+  quietly "apt-get update ($1)" 'check the network, or set AIRLOCK_MIRROR' \
+    lab_apt "$1${2:+-$2}" apt-get update --quiet --error-on=any
+}

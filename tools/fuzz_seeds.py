@@ -213,11 +213,93 @@ def blk_request():
     }
 
 
+# --- dt_fuzz ----------------------------------------------------------------------------------
+
+
+class Node:
+    """A node of a device tree. A property's value: None, a word, or a list of cells."""
+
+    def __init__(self, name, properties, *children):
+        self.name = name
+        self.properties = properties
+        self.children = children
+
+    def write(self, words):
+        """The node as the format has it; property names go to `words`, one string."""
+        name = self.name.encode() + b"\0"
+        data = struct.pack(">I", 1) + name + bytes(-len(name) % 4)
+        for key, value in self.properties.items():
+            if value is None:
+                value = b""
+            elif isinstance(value, str):
+                value = value.encode() + b"\0"
+            else:
+                value = struct.pack(f">{len(value)}I", *value)
+            data += struct.pack(">III", 3, len(value), words.index_of(key))
+            data += value + bytes(-len(value) % 4)
+        for child in self.children:
+            data += child.write(words)
+        return data + struct.pack(">I", 2)
+
+
+class Words:
+    """The block of a blob that holds the names of properties."""
+
+    def __init__(self):
+        self.data = b""
+
+    def index_of(self, word):
+        wire = word.encode() + b"\0"
+        if wire not in self.data:
+            self.data += wire
+        return self.data.index(wire)
+
+
+def device_tree(root):
+    words = Words()
+    structure = root.write(words) + struct.pack(">I", 9)
+    reservations = bytes(16)
+    start = 40 + len(reservations)
+    end = start + len(structure)
+    header = struct.pack(">10I", 0xD00DFEED, end + len(words.data), start, end, 40, 17, 16, 0,
+                         len(words.data), len(structure))
+    return header + reservations + structure + words.data
+
+
+def machine(pool=None, device=None, iommu=None):
+    """A VM like QEMU's virt: 512 MiB, a disk, a PCI bus; a pool and its user, if there is one."""
+    cells = {"#address-cells": [2], "#size-cells": [2]}
+    children = [Node("memory@40000000", {"device_type": "memory",
+                                         "reg": [0, 0x40000000, 0, 0x20000000]})]
+    if pool is not None:
+        children.append(Node("reserved-memory", {**cells, "ranges": None},
+                             Node("pool@50000000", {"compatible": "restricted-dma-pool",
+                                                    "reg": [0, 0x50000000, 0, 0x4000000],
+                                                    "phandle": [1], **pool})))
+    children.append(Node("iommu@9050000", {"phandle": [2]}))
+    children.append(Node("virtio@a000000", {"compatible": "virtio,mmio", **(device or {})}))
+    children.append(Node("pcie@10000000", {"device_type": "pci", **(iommu or {})},
+                         Node("card@1,0", {})))
+    return device_tree(Node("", cells, *children))
+
+
+def device_trees():
+    named = {"memory-region": [1]}
+    return {
+        "machine": machine(),
+        "pool": machine({}, named),
+        "no_map": machine({"no-map": None}, named),
+        "disabled": machine({"status": "disabled"}, named),
+        "iommu": machine({}, named, {"iommu-map": [0, 2, 0, 0x10000]}),
+    }
+
+
 def all_seeds():
     """Target -> name of the seed -> its bytes."""
     return {
         "blk_request_fuzz": blk_request(),
         "capability_walk_fuzz": capability_walk(),
+        "dt_fuzz": device_trees(),
         "vfio_user_session_fuzz": session(),
         "virtio_pci_device_fuzz": virtio_pci_device(),
     }

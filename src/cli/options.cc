@@ -16,6 +16,7 @@
 #include "cli/check.h"
 #include "cli/guard.h"
 #include "cli/option_types.h"
+#include "cli/options_dt.h"
 #include "cli/options_serve.h"
 #include "cli/serve_blk.h"
 #include "cli/serve_config.h"
@@ -303,6 +304,9 @@ Outcome run_command_line(int argc, char** argv) {
   CheckOptions check_options;
   add_check(*app.add_subcommand("check", "Look whether a device keeps the rules, one by one"),
             action, check_options);
+  DtOptions dt_options;
+  add_dt(*app.add_subcommand("dt", "Device trees: give devices a restricted DMA pool"), action,
+         dt_options);
 
   try {
     app.parse(argc, argv);

@@ -3,28 +3,15 @@
 
 #include <unistd.h>
 
-#include <charconv>
-#include <optional>
-
 #include <fmt/core.h>
 
-#include "base/size.h"
+#include "base/address.h"
 #include "guard/decision.h"
 #include "guard/limits.h"
 
 namespace airlock::guard {
 
 namespace {
-
-// A guest address: 0x and hexadecimal digits, or a size such as 2G.
-std::optional<std::uint64_t> parse_address(std::string_view text) {
-  if (!text.starts_with("0x")) return parse_size(text);
-  std::uint64_t value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [at, error] = std::from_chars(text.data() + 2, end, value, 16);
-  if (error != std::errc() || at != end) return std::nullopt;
-  return value;
-}
 
 airlock_guard_rules rules_of(airlock_guard_policy policy) {
   return {.policy = policy,
