@@ -5,7 +5,7 @@
 # beside the code and are declared with it.
 
 set(AIRLOCK_FLOORS base sandbox core dt spec shm window ring pool pci mmio wire vfio_user vhost_user driver
-                   backend device guard attach cli testing)
+                   backend device guard attach compare cli testing)
 
 option(AIRLOCK_FUZZ "Build the libFuzzer targets (needs clang)" OFF)
 option(AIRLOCK_BENCH "Build the micro-benchmarks" OFF)

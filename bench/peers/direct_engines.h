@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "cli/latency.h"
+#include "base/latency.h"
 
 namespace airlock::bench {
 
@@ -59,7 +59,7 @@ class Meter {
     return std::chrono::duration<double>(end_ - begin_).count();
   }
   [[nodiscard]] double cpu_seconds() const { return cpu_seconds_; }
-  [[nodiscard]] const cli::LatencyHistogram& latency() const { return latency_; }
+  [[nodiscard]] const LatencyHistogram& latency() const { return latency_; }
 
  private:
   void begin();
@@ -71,7 +71,7 @@ class Meter {
   bool measuring_ = false;
   std::uint64_t requests_ = 0;
   double cpu_seconds_ = 0;
-  cli::LatencyHistogram latency_;
+  LatencyHistogram latency_;
 };
 
 /// Runs it to its end. Throws EngineError.

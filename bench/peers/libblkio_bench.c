@@ -27,7 +27,7 @@ struct options {
   long server_pid;
 };
 
-// Buckets of about 1.6 % width, as airlock::cli::LatencyHistogram has them.
+// Buckets of about 1.6 % width, as airlock::LatencyHistogram has them.
 #define FINE_BITS 6
 #define FINE (1U << FINE_BITS)
 #define BUCKETS (FINE * (64 - FINE_BITS + 1))

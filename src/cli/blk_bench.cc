@@ -10,11 +10,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/latency.h"
 #include "base/size.h"
 #include "cli/blk_commands.h"
 #include "cli/cpu_time.h"
 #include "cli/disk.h"
-#include "cli/latency.h"
 #include "cli/pattern.h"
 
 namespace airlock::cli {

@@ -16,6 +16,7 @@
 #include "cli/check.h"
 #include "cli/guard.h"
 #include "cli/option_types.h"
+#include "cli/options_compare.h"
 #include "cli/options_dt.h"
 #include "cli/options_serve.h"
 #include "cli/serve_blk.h"
@@ -304,6 +305,9 @@ Outcome run_command_line(int argc, char** argv) {
   CheckOptions check_options;
   add_check(*app.add_subcommand("check", "Look whether a device keeps the rules, one by one"),
             action, check_options);
+  CompareOptions compare_options;
+  add_compare(*app.add_subcommand("compare", "Ways to keep a device out of memory, side by side"),
+              action, compare_options);
   DtOptions dt_options;
   add_dt(*app.add_subcommand("dt", "Device trees: give devices a restricted DMA pool"), action,
          dt_options);

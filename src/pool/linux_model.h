@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What Linux does in place of our pool, for pool_bench.cc to compare with. Nothing ships it.
+// What Linux does in place of our pool, to compare with: pool_bench.cc and `airlock compare` do.
 #pragma once
 
 #include <atomic>
@@ -67,6 +67,8 @@ class LinuxModel {
   }
 
   [[nodiscard]] std::uint64_t used() const { return used_.load(std::memory_order_relaxed); }
+  /// At most so far, in slots (DT-10).
+  [[nodiscard]] std::uint64_t most_used() const { return most_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint32_t size() const { return static_cast<std::uint32_t>(slots_.size()); }
 
  private:

@@ -6,7 +6,7 @@
 #include <chrono>
 #include <cstdint>
 
-namespace airlock::cli {
+namespace airlock {
 
 /// Latencies in buckets of about 1.6 % width: adding one costs a few instructions and no memory.
 class LatencyHistogram {
@@ -50,4 +50,4 @@ class LatencyHistogram {
   std::uint64_t count_ = 0;
 };
 
-}  // namespace airlock::cli
+}  // namespace airlock

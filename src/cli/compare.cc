@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/compare.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/size.h"
+#include "cli/compare_json.h"
+
+namespace airlock::cli {
+
+namespace {
+
+using compare::ModelRows;
+
+std::expected<std::vector<const compare::Model*>, Failure> chosen_models(
+    const std::vector<std::string>& names) {
+  const auto all = compare::all_models();
+  if (names.empty()) return std::vector(all.begin(), all.end());
+  std::vector<const compare::Model*> chosen;
+  for (const std::string& name : names) {
+    const compare::Model* const model = compare::find_model(name);
+    if (model == nullptr) {
+      return usage(fmt::format("--models {}", name), "there is no such model",
+                   "see airlock compare --list");
+    }
+    chosen.push_back(model);
+  }
+  return chosen;
+}
+
+void print_models() {
+  for (const compare::Model* const model : compare::all_models())
+    fmt::print("{:<16} {}\n{:<16} kept in by: {}\n", model->name, model->what, "", model->trust);
+}
+
+void print_loads(const std::vector<ModelRows>& all) {
+  for (std::size_t load = 0; load < all.front().loads.size(); ++load) {
+    const compare::Cell& cell = all.front().loads[load].cell;
+    fmt::print("\n{} of {}, depth {}\n", cell.write ? "writes" : "reads",
+               format_size(cell.request_bytes), cell.depth);
+    fmt::print("{:<16} {:>9} {:>8} {:>8} {:>8} {:>8} {:>7} {:>9} {:>7}\n", "", "requests/s", "MB/s",
+               "p50 us", "p99 us", "CPU ns/B", "copies", "stand-ins", "msgs");
+    for (const ModelRows& rows : all) {
+      const LoadCosts costs = costs_of(rows.loads[load]);
+      fmt::print("{:<16} {:>9.0f} {:>8.1f} {:>8.1f} {:>8.1f} {:>8.2f} {:>7.2f} {:>9.2f} {:>7.2f}\n",
+                 rows.model->name, costs.requests_per_s, costs.bytes_per_s / 1e6, costs.p50_us,
+                 costs.p99_us, costs.cpu_ns_per_byte, costs.copies_per_byte,
+                 costs.stand_ins_per_byte, costs.messages_per_request);
+    }
+  }
+}
+
+std::string visible_text(const ModelRows& rows, std::uint64_t request_bytes, bool write) {
+  const auto* const row = exposure_of(rows, request_bytes, write);
+  if (row == nullptr) return "-";
+  const bool stays = row->exposure.after.bytes > 0;
+  return fmt::format("{:.2f}{}", visible_per_byte(row->exposure), stays ? "+" : "");
+}
+
+void print_exposures(const std::vector<ModelRows>& all) {
+  fmt::print(
+      "\nguest bytes that the device sees for each byte of a request in flight (+: after it as "
+      "well)\n");
+  fmt::print("{:<16}", "");
+  for (const compare::BufferPlan& plan : compare::kBufferPlans) {
+    const std::string size = format_size(plan.request_bytes);
+    fmt::print(" {:>12} {:>12}", "read " + size, "write " + size);
+  }
+  fmt::print(" {:>10} {:>18} {:>12}\n", "pool most", "trusted lines", "found beyond");
+  for (const ModelRows& rows : all) {
+    fmt::print("{:<16}", rows.model->name);
+    for (const compare::BufferPlan& plan : compare::kBufferPlans) {
+      fmt::print(" {:>12} {:>12}", visible_text(rows, plan.request_bytes, false),
+                 visible_text(rows, plan.request_bytes, true));
+    }
+    std::uint64_t most = 0;
+    for (const compare::LoadRow& row : rows.loads)
+      most = std::max(most, row.sum.high_water_bytes);
+    const compare::TrustedLines& lines = rows.model->trusted_lines;
+    fmt::print(" {:>10} {:>18} {:>12}\n", format_size(most),
+               lines.own == 0 ? "-" : fmt::format("{} + {}", lines.own, lines.libraries),
+               rows.scan.outside_bytes);
+  }
+}
+
+void print(const std::vector<ModelRows>& all) {
+  fmt::print(
+      "random requests of a disk in memory, {} rounds in turns; copies without the disk's own\n",
+      compare::kRounds);
+  print_loads(all);
+  print_exposures(all);
+  fmt::print(
+      "trusted lines: of the trusted process itself + of the libraries that it uses on what others "
+      "wrote\nfound beyond: bytes of the guest, of buffers it gave to nobody, that the device "
+      "could "
+      "see in the end\n");
+}
+
+}  // namespace
+
+Outcome compare_models(const CompareOptions& options) {
+  if (options.list) {
+    print_models();
+    return {};
+  }
+  if (options.workload != "blk") {
+    return usage("--workload " + options.workload, "there is no such workload", "give blk");
+  }
+  auto models = chosen_models(options.models);
+  if (!models) return std::unexpected(models.error());
+  const bool shown = ::isatty(STDERR_FILENO) == 1;
+  const compare::ComparisonOptions wanted{
+      .models = std::move(*models),
+      .time = std::chrono::duration_cast<std::chrono::milliseconds>(options.time),
+      .progress = [shown](std::uint64_t done, std::uint64_t runs) {
+        if (shown) {
+          fmt::print(stderr, "\rcompare: {} of {} runs{}", done, runs, done == runs ? "\n" : "");
+        }
+      }};
+  const auto all = compare::compare(wanted);
+  if (!all) {
+    return failed(fmt::format("compare: {}", all.error().model->name), describe(all.error().error),
+                  "see what its processes wrote to stderr; give --models without it");
+  }
+  if (options.json) {
+    fmt::print("{}\n", comparison_json(*all).dump(2));
+  } else {
+    print(*all);
+  }
+  return {};
+}
+
+}  // namespace airlock::cli

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "compare/guest_process.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "compare/child.h"
+
+namespace airlock::compare {
+
+namespace {
+
+class GuestProcess {
+ public:
+  GuestProcess(GuestSockets sockets, const Model& model, const Controls& controls)
+      : sockets_(std::move(sockets)),
+        device_(std::move(sockets_.device)),
+        model_(model),
+        controls_(controls) {}
+
+  Result<void> answer(const GuestRequest& request, GuestReply& reply) {
+    using Kind = GuestRequest::Kind;
+    if (request.kind == Kind::kOpen) return open();
+    if (!workload_) return fail(Errc::kWrongState);
+    switch (request.kind) {
+      case Kind::kVerify:
+        return workload_->verify();
+      case Kind::kRun:
+        reply.run = TRY(workload_->run(request.cell, std::chrono::milliseconds(request.time_ms)));
+        return {};
+      case Kind::kExpose:
+        reply.exposure = TRY(workload_->expose(request.cell.request_bytes, request.cell.write));
+        return {};
+      case Kind::kScan:
+        reply.seen = TRY(workload_->scan());
+        return {};
+      case Kind::kReach:
+        reply.reached = TRY(device_.reach(::getpid()));
+        return {};
+      case Kind::kOpen:
+        break;
+    }
+    return fail({.code = Errc::kUnsupported, .detail = std::to_underlying(request.kind)});
+  }
+
+ private:
+  Result<void> open() {
+    if (access_) return fail(Errc::kWrongState);
+    access_ = TRY(model_.connect({.private_bytes = kPrivateBytes, .trusted = &sockets_.trusted}));
+    if (controls_.leak_private) device_.leak(access_->private_memory().fd());
+    disk_ = TRY(RigDisk::open(*access_, device_));
+    workload_ = std::make_unique<Workload>(*access_, *disk_, device_);
+    return workload_->refill();
+  }
+
+  GuestSockets sockets_;
+  DeviceLink device_;
+  const Model& model_;
+  const Controls& controls_;
+  std::unique_ptr<Access> access_;
+  std::unique_ptr<RigDisk> disk_;
+  std::unique_ptr<Workload> workload_;
+};
+
+}  // namespace
+
+Result<void> run_guest(GuestSockets sockets, const Model& model, const Controls& controls) {
+  TRY(close_to_others());
+  const Fd commander = std::move(sockets.commander);
+  GuestProcess guest(std::move(sockets), model, controls);
+  for (;;) {
+    const auto received = TRY(receive<GuestRequest>(commander, kForEver));
+    auto reply = std::make_unique<GuestReply>();
+    reply->answer = Answer::of(guest.answer(received.message, *reply));
+    TRY(send(commander, *reply));
+  }
+}
+
+}  // namespace airlock::compare

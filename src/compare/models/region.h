@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "compare/model.h"
+
+namespace airlock::compare {
+
+/// Ours: a region on the device, of which a pool of the driver's gives out slots; all that the
+/// device is given is the region. SYS-2.
+extern const Model kRegion;
+/// The same, with the application's buffers in the region: no copy.
+extern const Model kRegionInPlace;
+
+}  // namespace airlock::compare

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`airlock compare` as a person or a report meets it: every model, in little time."""
+
+import json
+import unittest
+
+import harness
+from process_case import ProcessTest
+
+MODELS = ["region", "region-in-place", "pool", "shared", "share", "share-bounce", "vmm-copy",
+          "open"]
+LIMIT_SECONDS = 900
+
+
+class Compare(ProcessTest):
+    @classmethod
+    def setUpClass(cls):
+        done = harness.airlock("compare", "--time", "2s", "--json", timeout=LIMIT_SECONDS)
+        cls.models = {model["name"]: model for model in json.loads(done.stdout)["models"]}
+
+    def test_every_model_ran_every_load(self):
+        self.assertEqual(list(self.models), MODELS)
+        for name, model in self.models.items():
+            self.assertEqual(len(model["loads"]), 12, name)
+            for load in model["loads"]:
+                self.assertGreater(load["requests"], 0, (name, load))
+                self.assertGreater(load["cpu_ns_per_byte"]["all"], 0, (name, load))
+                self.assertAlmostEqual(load["disk_copies_per_byte"], 1, places=6)
+
+    # SYS-1, SYS-2, SYS-4, SYS-5, SYS-13
+    def test_the_scan_finds_nothing_but_with_open(self):
+        for name, model in self.models.items():
+            found = model["scan"]["outside_bytes"]
+            if name == "open":
+                self.assertGreater(found, 1 << 20)
+            else:
+                self.assertEqual(found, 0, name)
+
+    def copies(self, name):
+        """Of data, for each byte of a large request."""
+        loads = [load for load in self.models[name]["loads"] if load["request_bytes"] == 131072]
+        self.assertEqual(len(loads), 4)
+        return {load["write"]: load["copies_per_byte"] for load in loads}
+
+    def test_copies_are_counted(self):
+        for name in ("open", "region-in-place", "share"):
+            self.assertEqual(self.copies(name), {False: 0, True: 0}, name)
+        for name in ("region", "vmm-copy"):
+            for copies in self.copies(name).values():
+                self.assertAlmostEqual(copies, 1, delta=0.001, msg=name)
+        # Linux copies in what the device is going to overwrite (DT-11).
+        for name in ("pool", "shared"):
+            self.assertEqual(self.copies(name), {False: 2, True: 1}, name)
+
+    def test_exposure_of_a_request_smaller_than_a_page(self):
+        def visible(name):
+            return {row["write"]: row["visible_per_byte"]
+                    for row in self.models[name]["exposures"] if row["request_bytes"] == 512}
+        self.assertEqual(visible("region"), {False: 0, True: 1})
+        self.assertEqual(visible("share"), {False: 8, True: 8})
+        self.assertEqual(visible("share-bounce"), {False: 0, True: 1})
+        self.assertGreater(visible("open")[True], 1000)
+
+    def test_trusted_parts_have_lines_and_messages(self):
+        for name, model in self.models.items():
+            self.assertEqual(model["trusted_lines"]["own"] > 0, model["has_trusted_part"], name)
+            asks = any(load["messages_per_request"] > 0 for load in model["loads"])
+            self.assertEqual(asks, name.startswith("share-") or name == "share", name)
+
+
+class BadInput(ProcessTest):
+    def test_what_there_is_not(self):
+        self.refused("compare", "--models", "region,none", status=2, says="--list")
+        self.refused("compare", "--workload", "tape", status=2, says="blk")
+
+    def test_the_list_and_the_table(self):
+        listed = harness.airlock("compare", "--list").stdout
+        for name in MODELS:
+            self.assertIn(name, listed)
+        table = harness.airlock("compare", "--models", "region,open", "--time", "200ms",
+                                timeout=LIMIT_SECONDS).stdout
+        self.assertRegex(table, r"(?m)^region +0\.00 +1\.00 ")
+        self.assertRegex(table, r"(?m)^open +\d{3,}")
+
+
+if __name__ == "__main__":
+    unittest.main()
