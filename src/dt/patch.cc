@@ -19,7 +19,7 @@ namespace {
 // What a pool and its node take, with room to spare; each user takes a property.
 constexpr std::size_t kRoomOfPool = 1024;
 constexpr std::size_t kRoomOfUser = 64;
-constexpr std::size_t kNameMax = 31;  // of a node, without its address
+constexpr std::size_t kPoolNameMax = 31;  // of a node, without its address
 constexpr std::string_view kNameBytes =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789,._+-";
 
@@ -31,7 +31,7 @@ std::unexpected<std::string> no(std::string why) {
 }
 
 Outcome check_request(const Tree& tree, const PoolRequest& request) {
-  if (request.name.empty() || request.name.size() > kNameMax ||
+  if (request.name.empty() || request.name.size() > kPoolNameMax ||
       request.name.find_first_not_of(kNameBytes) != std::string::npos) {
     return no(fmt::format("'{}' is no name of a node", request.name));
   }

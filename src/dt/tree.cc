@@ -17,7 +17,7 @@ constexpr int kVersion = 17;
 constexpr std::size_t kCellBytes = 4;
 // More than two cells are a number of no machine's.
 constexpr std::uint32_t kNumberCellsMax = 2;
-constexpr int kNameMax = 255;  // the specification has 31
+constexpr int kNodeNameMax = 255;  // the specification has 31
 constexpr std::uint32_t kPhandleMax = 0xfffffffe;
 
 std::uint32_t cell_at(std::span<const std::byte> bytes, std::size_t index) {
@@ -76,7 +76,7 @@ std::optional<std::string> Tree::find_nodes() {
     int length = 0;
     const char* const name = fdt_get_name(blob_.data(), at, &length);
     if (name == nullptr || length < 0) return "no device tree: a node without a name";
-    if (length > kNameMax) return fmt::format("a node's name of more than {} bytes", kNameMax);
+    if (length > kNodeNameMax) return fmt::format("a node's name of more than {} bytes", kNodeNameMax);
     path.at(deep) = nodes_.size();
     nodes_.push_back({.offset = at,
                       .parent = deep == 0 ? kRoot : path.at(deep - 1),
