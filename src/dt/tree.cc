@@ -76,7 +76,9 @@ std::optional<std::string> Tree::find_nodes() {
     int length = 0;
     const char* const name = fdt_get_name(blob_.data(), at, &length);
     if (name == nullptr || length < 0) return "no device tree: a node without a name";
-    if (length > kNodeNameMax) return fmt::format("a node's name of more than {} bytes", kNodeNameMax);
+    if (length > kNodeNameMax) {
+      return fmt::format("a node's name of more than {} bytes", kNodeNameMax);
+    }
     path.at(deep) = nodes_.size();
     nodes_.push_back({.offset = at,
                       .parent = deep == 0 ? kRoot : path.at(deep - 1),
