@@ -88,7 +88,8 @@ class LoopChannel final : public NetChannel {
       state_.counters.count_unsent();
       return NetSendResult::kDropped;
     }
-    if (!has_room()) return NetSendResult::kBusy;
+    told_to_wait_ = !has_room();
+    if (told_to_wait_) return NetSendResult::kBusy;
     Frame frame{.header = header, .bytes = std::vector<std::byte>(length)};
     frame.header.num_buffers.set(0);
     gather(pieces, frame.bytes);
@@ -98,6 +99,12 @@ class LoopChannel final : public NetChannel {
     }
     arrived_.signal();
     return NetSendResult::kSent;
+  }
+  // Room was told of once: whoever waits tries again before the next flush, and where nobody does
+  // any more, it is no news.
+  void flush() override {
+    const std::scoped_lock held(lock_);
+    if (!busy_ && !std::exchange(told_to_wait_, false)) static_cast<void>(room_.drain());
   }
   [[nodiscard]] int send_fd() const override { return room_.fd(); }
 
@@ -137,6 +144,7 @@ class LoopChannel final : public NetChannel {
   LoopState& state_;
   EventFd arrived_;
   EventFd room_;
+  bool told_to_wait_ = false;  // the sending side's, by the last send()
   std::mutex lock_;  // for what follows
   Fifo<Frame> frames_;
   bool busy_ = false;  // the sender waits for room

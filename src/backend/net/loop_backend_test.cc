@@ -66,6 +66,21 @@ TEST(LoopBackend, IsBusyWhenFullAndSaysWhenThereIsRoom) {
   EXPECT_EQ(loop->counts().unsent, 0U);
 }
 
+// A card that was reset meanwhile has nothing to send any more.
+TEST(LoopBackend, RoomIsNoNewsTwice) {
+  NetBench bench;
+  const auto loop = make_loop();
+  const auto channel = MUST(loop->open_channel());
+  for (std::size_t i = 0; i < kLoopFrames; i++)
+    EXPECT_EQ(bench.send(*channel, make_frame(60)), NetSendResult::kSent);
+  EXPECT_EQ(bench.send(*channel, make_frame(60)), NetSendResult::kBusy);
+  EXPECT_EQ(bench.receive(*channel), make_frame(60));
+  channel->flush();
+  EXPECT_TRUE(is_readable(channel->send_fd())) << "whoever was told to wait does not know yet";
+  channel->flush();
+  EXPECT_FALSE(is_readable(channel->send_fd(), 0));
+}
+
 TEST(LoopBackend, HonoursWhatTheGuestCanTake) {
   NetBench bench;
   const auto loop = make_loop();
