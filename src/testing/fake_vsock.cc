@@ -72,7 +72,13 @@ void FakeVsock::serve() {
   ring::DeviceQueue* const queue = find(spec::VIRTIO_VSOCK_QUEUE_TX);
   ring::Chain chain;
   while (queue != nullptr && MUST(queue->pop(chain))) {
-    const auto header = MUST(chain.read<Header>(0));
+    const auto read = chain.read<Header>(0);
+    if (!read || read->len.get() > chain.readable_bytes() - sizeof(Header)) {
+      deaf = true;
+      transport_->report_violation({.code = Errc::kBadLength, .queue = queue->queue()});
+      break;
+    }
+    const Header header = *read;
     std::string payload(header.len.get(), '\0');
     MUST(chain.read(sizeof header, std::as_writable_bytes(std::span(payload))));
     MUST(queue->push_used(chain.head(), 0));

@@ -32,7 +32,7 @@ class FakeVsock final : public pci::VirtioModel {
   std::function<void(const Header&, std::string_view)> on_packet;
   std::vector<Header> heard;
   std::uint16_t queues_offered = spec::VIRTIO_VSOCK_QUEUES;
-  bool deaf = false;  // takes no packets
+  bool deaf = false;  // takes no packets; so it is after one that lies about its length
 
   void set_transport(pci::VirtioTransport* transport) { transport_ = transport; }
   /// Gives the driver a packet; the used length is `written`, or what is true. False: no buffer.

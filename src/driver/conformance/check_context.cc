@@ -5,6 +5,7 @@
 #include <bitset>
 #include <utility>
 
+#include "base/check.h"
 #include "core/range.h"
 #include "driver/wait.h"
 #include "spec/virtio_blk.h"
@@ -221,10 +222,12 @@ Result<void> CheckContext::open_region() {
   const std::uint16_t most = TRY(common_->queue_size());
   const auto size = TRY(ring::QueueSize::from(std::min<std::uint32_t>(most, RawQueue::kSlotsMax)));
   const bool offsets = region_kind_ == RegionKind::kDmb;
-  queue_ = std::make_unique<RawQueue>(
-      region_.mapping.bytes(), size,
-      window::Publisher{.mode = offsets ? window::AddressMode::kOffset : window::AddressMode::kBus,
-                        .region = region_.bus_address});
+  const window::Publisher publisher{
+      .mode = offsets ? window::AddressMode::kOffset : window::AddressMode::kBus,
+      .region = region_.bus_address};
+  const shm::SharedBytes all = region_.mapping.bytes();
+  queue_ = std::make_unique<RawQueue>(all, size, publisher, 0);
+  other_queue_ = std::make_unique<RawQueue>(all, size, publisher, RawQueue::kOtherStart);
   return {};
 }
 
@@ -235,6 +238,7 @@ std::uint64_t CheckContext::region_start() const {
 Result<void> CheckContext::prepare() {
   if (!TRY(negotiate(own_features()))) return fail(Errc::kFeaturesRefused);
   queue_->clear();
+  if (other_index_) other_queue_->clear();
   TRY(common_->select_queue(index_));
   if (has_vectors_) {
     (void)TRY(common_->set_config_vector(kConfigVector));
@@ -243,26 +247,32 @@ Result<void> CheckContext::prepare() {
   return {};
 }
 
-Result<void> CheckContext::enable_queue(const ring::QueueAreas& areas) {
-  TRY(common_->select_queue(index_));
-  TRY(common_->write_queue_size(static_cast<std::uint16_t>(queue_->size().value())));
+Result<void> CheckContext::enable(std::uint16_t index, ring::QueueSize size,
+                                  const ring::QueueAreas& areas) {
+  TRY(common_->select_queue(index));
+  TRY(common_->write_queue_size(static_cast<std::uint16_t>(size.value())));
   TRY(common_->write_queue_areas(areas));
   return common_->write_queue_enable();
+}
+
+Result<void> CheckContext::enable_queue(const ring::QueueAreas& areas) {
+  return enable(index_, queue_->size(), areas);
 }
 
 Result<void> CheckContext::bring_up() {
   TRY(prepare());
   TRY(enable_queue(queue_->areas()));
+  if (other_index_) TRY(enable(*other_index_, other_queue_->size(), other_queue_->areas()));
   return add_status(spec::VIRTIO_CONFIG_S_DRIVER_OK);
 }
 
-Result<Register> CheckContext::notify_register(Width width) {
-  TRY(common_->select_queue(index_));
+Result<Register> CheckContext::notify_register(std::uint16_t index, Width width) {
+  TRY(common_->select_queue(index));
   const std::uint64_t number = TRY(common_->queue_notify_off());
   const std::uint64_t offset = number * capabilities_.notify_off_multiplier;  // below 2^48
   if (!airlock_range_within(offset, std::to_underlying(width), notify_place_.length)) {
     return fail({.code = Errc::kOutOfRange,
-                 .queue = index_,
+                 .queue = index,
                  .detail = std::to_underlying(width),
                  .address = offset});
   }
@@ -271,17 +281,22 @@ Result<Register> CheckContext::notify_register(Width width) {
 }
 
 Result<void> CheckContext::notify() {
-  return transport_->write(TRY(notify_register(Width::k2)), index_);
+  return transport_->write(TRY(notify_register(index_, Width::k2)), index_);
+}
+
+Result<void> CheckContext::notify_other() {
+  CHECK(other_index_.has_value());
+  return transport_->write(TRY(notify_register(*other_index_, Width::k2)), *other_index_);
 }
 
 Result<void> CheckContext::notify_with_data(std::uint32_t data) {
-  return transport_->write(TRY(notify_register(Width::k4)), data);
+  return transport_->write(TRY(notify_register(index_, Width::k4)), data);
 }
 
-Result<void> CheckContext::wait_used(std::uint16_t index) {
+Result<void> CheckContext::wait_used(const RawQueue& queue, std::uint16_t index) {
   constexpr unsigned kLookAtStatus = 16;
   const Deadline deadline = Deadline::after(options_.timeout);
-  for (unsigned round = 0; queue_->used_index() != index; ++round) {
+  for (unsigned round = 0; queue.used_index() != index; ++round) {
     if (round >= kLookAtStatus &&
         (TRY(common_->status()) & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0) {
       return fail({.code = Errc::kNeedsReset, .queue = 0});

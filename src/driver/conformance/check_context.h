@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "driver/common_registers.h"
@@ -98,6 +99,9 @@ class CheckContext {
   void accept_also(std::uint64_t features) { also_ = features; }
   /// queue() is the device's queue `index` from now on; the suite makes it 0 again for each check.
   void use_queue(std::uint16_t index) { index_ = index; }
+  /// other_queue() is the device's queue `index`, and runs too from the next bring_up() on; the
+  /// suite takes it back for each check.
+  void use_other_queue(std::optional<std::uint16_t> index) { other_index_ = index; }
   /// The bit of the region; 0 without.
   [[nodiscard]] std::uint64_t region_feature() const;
   Result<void> add_status(std::uint8_t bits);
@@ -113,6 +117,7 @@ class CheckContext {
   [[nodiscard]] std::uint64_t region_end() const { return region_start() + region_bytes_; }
   [[nodiscard]] std::uint64_t region_bytes() const { return region_bytes_; }
   [[nodiscard]] RawQueue& queue() { return *queue_; }
+  [[nodiscard]] RawQueue& other_queue() { return *other_queue_; }
 
   /// negotiate() with own_features(), and an empty queue 0 with its vectors set, not yet enabled.
   /// Errors: kFeaturesRefused.
@@ -122,10 +127,12 @@ class CheckContext {
   /// All of it, to DRIVER_OK.
   Result<void> bring_up();
   Result<void> notify();
+  Result<void> notify_other();
   /// The same with VIRTIO_F_NOTIFICATION_DATA: `data` is all 32 bits.
   Result<void> notify_with_data(std::uint32_t data);
-  /// Waits for used.idx to be `index`. Errors: kNeedsReset, kTimeout.
-  Result<void> wait_used(std::uint16_t index);
+  /// Waits for used.idx of queue(), or of either, to be `index`. Errors: kNeedsReset, kTimeout.
+  Result<void> wait_used(std::uint16_t index) { return wait_used(*queue_, index); }
+  Result<void> wait_used(const RawQueue& queue, std::uint16_t index);
 
   // --- interrupts ---
   /// Whether vectors 0 (configuration) and 1 (queue 0) can be had here.
@@ -149,7 +156,8 @@ class CheckContext {
     return {.bar = common_place_.bar, .offset = common_place_.offset + offset, .width = width};
   }
   Result<pci::BarRange> locate_region();
-  Result<Register> notify_register(Width width);
+  Result<void> enable(std::uint16_t index, ring::QueueSize size, const ring::QueueAreas& areas);
+  Result<Register> notify_register(std::uint16_t index, Width width);
   bool wait_vector_for(std::uint16_t vector, std::chrono::milliseconds time);
 
   PciTransport* transport_;
@@ -164,11 +172,13 @@ class CheckContext {
   std::unique_ptr<CommonRegisters> common_;  // with what Needs::kRegisters stands for
   std::uint64_t offered_ = 0;
   std::uint64_t also_ = 0;
-  std::uint16_t index_ = 0;  // of queue_
+  std::uint16_t index_ = 0;                   // of queue_
+  std::optional<std::uint16_t> other_index_;  // of other_queue_, where it is in use
   RegionKind region_kind_ = RegionKind::kNone;
   MappedRegion region_;
   std::uint64_t region_bytes_ = 0;
-  std::unique_ptr<RawQueue> queue_;  // from open_region() on
+  std::unique_ptr<RawQueue> queue_;        // from open_region() on
+  std::unique_ptr<RawQueue> other_queue_;  // the same
   bool has_vectors_ = false;
 };
 

@@ -29,7 +29,8 @@ std::span<const Check> console_checks();      // a console's queues and configur
 std::span<const Check> rng_checks();          // random numbers
 std::span<const Check> net_config_checks();   // a network card's offer and configuration
 std::span<const Check> net_checks();          // its control and transmit queues
-std::span<const Check> vsock_checks();        // a socket device's offer and configuration
-std::span<const Check> confinement_checks();  // what the device asked for in the whole run; last
+std::span<const Check> vsock_checks();
+std::span<const Check> vsock_packet_checks();  // a socket device's offer and configuration
+std::span<const Check> confinement_checks();   // what the device asked for in the whole run; last
 
 }  // namespace airlock::driver::conformance

@@ -17,22 +17,23 @@ shm::SharedBytes raw_queue_part(const shm::SharedBytes& region, window::RegionOf
   return MUST(region.slice(std::to_underlying(offset), bytes));
 }
 
-ring::AreaOffsets raw_queue_places(ring::QueueSize size) {
-  return ring::Layout(size).block_at(window::RegionOffset{RawQueue::kRingStart});
+ring::AreaOffsets raw_queue_places(ring::QueueSize size, std::uint64_t start) {
+  return ring::Layout(size).block_at(window::RegionOffset{start + RawQueue::kRingStart});
 }
 
 }  // namespace
 
 RawQueue::RawQueue(const shm::SharedBytes& region, ring::QueueSize size,
-                   const window::Publisher& publisher)
+                   const window::Publisher& publisher, std::uint64_t start)
     : size_(size),
       publisher_(publisher),
-      places_(raw_queue_places(size)),
-      block_(raw_queue_part(region, window::RegionOffset{kRingStart},
+      data_start_(start + kDataStart),
+      places_(raw_queue_places(size, start)),
+      block_(raw_queue_part(region, window::RegionOffset{start + kRingStart},
                             ring::Layout(size).block_bytes())),
       driver_owned_(raw_queue_part(region, places_.descriptors,
-                                   std::to_underlying(places_.device) - kRingStart)),
-      data_(raw_queue_part(region, window::RegionOffset{kDataStart}, kDataBytes)),
+                                   std::to_underlying(places_.device) - start - kRingStart)),
+      data_(raw_queue_part(region, window::RegionOffset{data_start_}, kDataBytes)),
       descriptors_(
           raw_queue_part(region, places_.descriptors, ring::Layout(size).descriptors().bytes)),
       avail_(raw_queue_part(region, places_.driver, ring::Layout(size).driver().bytes)),
@@ -55,7 +56,7 @@ ring::QueueAreas RawQueue::areas() const {
 
 std::uint64_t RawQueue::data_address(std::uint64_t offset) const {
   CHECK(offset <= kDataBytes);
-  return std::to_underlying(publisher_.publish(window::RegionOffset{kDataStart + offset}));
+  return std::to_underlying(publisher_.publish(window::RegionOffset{data_start_ + offset}));
 }
 
 void RawQueue::put_descriptor(std::uint32_t index, const airlock_descriptor& descriptor) {

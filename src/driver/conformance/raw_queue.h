@@ -28,11 +28,13 @@ class RawQueue {
   static constexpr std::uint64_t kDataStart = 2 * kPage;
   static constexpr std::uint64_t kDataBytes = 4 * kPage;
   static constexpr std::uint64_t kRegionBytesMin = 16 * kPage;
+  static constexpr std::uint64_t kOtherStart = kRegionBytesMin / 2;
   static constexpr std::uint32_t kSlotsMax = 64;  // the rings fit their page
 
   /// `region` is the whole region, of at least kRegionBytesMin bytes; `size` at most kSlotsMax.
-  RawQueue(const shm::SharedBytes& region, ring::QueueSize size,
-           const window::Publisher& publisher);
+  /// `start`, 0 or kOtherStart, keeps two queues apart.
+  RawQueue(const shm::SharedBytes& region, ring::QueueSize size, const window::Publisher& publisher,
+           std::uint64_t start);
 
   /// Empty rings, and a pattern in the data area.
   void clear();
@@ -68,6 +70,7 @@ class RawQueue {
 
   ring::QueueSize size_;
   window::Publisher publisher_;
+  std::uint64_t data_start_;
   ring::AreaOffsets places_;
   shm::SharedBytes block_;  // all three areas
   shm::SharedBytes driver_owned_;
