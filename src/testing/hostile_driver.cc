@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "ring/layout.h"
+#include "ring/packed_areas.h"
 #include "spec/pci.h"
 #include "spec/virtio.h"
 
@@ -19,7 +22,6 @@ using vfio_user::Bytes;
 using vfio_user::bytes_of;
 
 constexpr std::byte kGuardByte{0xa5};
-constexpr std::uint8_t kNoStatus = 0xee;
 constexpr std::uint8_t kDriverStatus =
     spec::VIRTIO_CONFIG_S_ACKNOWLEDGE | spec::VIRTIO_CONFIG_S_DRIVER;
 
@@ -31,18 +33,14 @@ Bytes access_payload(unsigned region, std::uint64_t offset, std::size_t count,
   return payload;
 }
 
-std::vector<std::byte> probe_pattern(std::uint64_t seed) {
-  std::vector<std::byte> bytes(HostileDriver::kProbeBytes);
-  for (std::size_t i = 0; i < bytes.size(); i++)
-    bytes[i] = static_cast<std::byte>((i * 7 + i / 256 + seed) & 0xff);
-  return bytes;
-}
-
 }  // namespace
 
 HostileDriver::HostileDriver(AttackTarget& target, const HostileManner& manner)
-    : target_(target), manner_(manner), peer_(vfio_user::RawPeer::connect(target.socket_path())) {
-  for (std::uint16_t vector = 0; vector < kVectors; ++vector)
+    : target_(target),
+      manner_(manner),
+      peer_(vfio_user::RawPeer::connect(target.socket_path())),
+      rings_(target.subject().device().queue_count()) {
+  for (std::uint16_t vector = 0; vector < vectors(); ++vector)
     events_.push_back(MUST(EventFd::create()));
   greet();
 }
@@ -54,7 +52,12 @@ void HostileDriver::reconnect() {
 }
 
 void HostileDriver::greet() {
-  exchange(spec::VFIO_USER_VERSION, bytes_of(spec::VfioUserVersion{.major = 0, .minor = 0}));
+  // A client that says nothing takes one fd in a message, and gets one doorbell.
+  constexpr std::string_view kCapabilities = R"({"capabilities":{"max_msg_fds":8}})";
+  Bytes version = bytes_of(spec::VfioUserVersion{.major = 0, .minor = 0});
+  std::ranges::copy(std::as_bytes(std::span(kCapabilities)), std::back_inserter(version));
+  version.push_back(std::byte{0});
+  exchange(spec::VFIO_USER_VERSION, version);
   if (!reply_ || reply_->header.error != 0) {
     ADD_FAILURE() << "no agreement on the version";
     return;
@@ -72,7 +75,7 @@ void HostileDriver::renew() {
 }
 
 void HostileDriver::connect_interrupts() {
-  for (std::uint16_t vector = 0; vector < kVectors; ++vector)
+  for (std::uint16_t vector = 0; vector < vectors(); ++vector)
     install(vector, events_[vector].fd());
 }
 
@@ -127,22 +130,36 @@ void HostileDriver::share_memory() {
         fds);
     EXPECT_TRUE(reply_ && reply_->header.error == 0) << "guest memory was refused";
   }
-  const ring::QueueSize size = MUST(ring::QueueSize::from(kQueueSize));
-  const ring::Layout layout(size);
+  lay_out_rings();
   const shm::SharedBytes all = memory_.bytes();
-  for (std::uint16_t queue = 0; queue < AttackTarget::kQueues; ++queue) {
-    const auto at = layout.block_at(window::RegionOffset{kRings + kRingBytes * queue});
-    const auto view = [&](window::RegionOffset offset, std::uint64_t bytes) {
-      return MUST(all.slice(std::to_underlying(offset), bytes));
-    };
-    rings_[queue].descriptors =
-        ring::DescriptorWriter(view(at.descriptors, layout.descriptors().bytes));
-    rings_[queue].avail = ring::AvailWriter(view(at.driver, layout.driver().bytes));
-    rings_[queue].used = ring::UsedReader(view(at.device, layout.device().bytes));
-  }
   const std::vector<std::byte> guard(kGuardBytes, kGuardByte);
   all.copy_in(0, guard);
   all.copy_in(kMemoryBytes - kGuardBytes, guard);
+}
+
+ring::Layout HostileDriver::layout() const {
+  const ring::Format format = packed() ? ring::Format::kPacked : ring::Format::kSplit;
+  return ring::Layout(MUST(ring::QueueSize::from(kQueueSize, format)), format);
+}
+
+void HostileDriver::lay_out_rings() {
+  const shm::SharedBytes all = memory_.bytes();
+  const auto view = [&](window::RegionOffset offset, std::uint64_t bytes) {
+    return MUST(all.slice(std::to_underlying(offset), bytes));
+  };
+  for (std::uint16_t queue = 0; queue < queues(); ++queue) {
+    const auto at = layout().block_at(window::RegionOffset{kRings + kRingBytes * queue});
+    const shm::SharedBytes descriptors = view(at.descriptors, layout().descriptors().bytes);
+    Ring& ring = rings_[queue];
+    ring = {};
+    if (packed()) {
+      ring.packed = HostilePackedRing(descriptors);
+      continue;
+    }
+    ring.descriptors = ring::DescriptorWriter(descriptors);
+    ring.avail = ring::AvailWriter(view(at.driver, layout().driver().bytes));
+    ring.used = ring::UsedReader(view(at.device, layout().device().bytes));
+  }
 }
 
 // --- messages ---
@@ -228,20 +245,22 @@ std::uint64_t HostileDriver::offered() {
 }
 
 std::uint64_t HostileDriver::features() {
-  std::uint64_t wanted =
-      feature(spec::VIRTIO_F_VERSION_1) | feature(spec::VIRTIO_F_ACCESS_PLATFORM) |
-      feature(spec::VIRTIO_BLK_F_FLUSH) | feature(spec::VIRTIO_BLK_F_DISCARD) |
-      feature(spec::VIRTIO_BLK_F_WRITE_ZEROES) | feature(spec::VIRTIO_BLK_F_MQ) | manner_.accept;
+  std::uint64_t wanted = feature(spec::VIRTIO_F_VERSION_1) |
+                         feature(spec::VIRTIO_F_ACCESS_PLATFORM) | target_.subject().features() |
+                         manner_.accept;
   if (!manner_.in_guest_memory) {
     const bool bus = target_.options().offer == pci::AddressOffer::kBus;
     wanted |= feature(bus ? spec::VIRTIO_F_SWIOTLB : spec::VIRTIO_F_DMB);
   }
-  return wanted & offered();
+  return wanted & ~manner_.decline & offered();
+}
+
+bool HostileDriver::packed() const {
+  return (accepted_ & feature(spec::VIRTIO_F_RING_PACKED)) != 0;
 }
 
 HostileDriver::QueueRegisters HostileDriver::queue_registers(std::uint16_t queue) const {
-  const ring::Layout layout(MUST(ring::QueueSize::from(kQueueSize)));
-  const auto at = layout.block_at(window::RegionOffset{kRings + kRingBytes * queue});
+  const auto at = layout().block_at(window::RegionOffset{kRings + kRingBytes * queue});
   return {.size = kQueueSize,
           .vector = static_cast<std::uint16_t>(kConfigVector + 1 + queue),
           .descriptors = address(std::to_underlying(at.descriptors)),
@@ -264,58 +283,29 @@ bool HostileDriver::negotiate(std::uint64_t features, std::uint32_t beyond) {
     common(Common::kDriverFeature, words[word], 4);
   }
   set_status(kDriverStatus | spec::VIRTIO_CONFIG_S_FEATURES_OK);
-  return (status() & spec::VIRTIO_CONFIG_S_FEATURES_OK) != 0;
+  if ((status() & spec::VIRTIO_CONFIG_S_FEATURES_OK) == 0) return false;
+  accepted_ = features;
+  return true;
 }
 
 void HostileDriver::start() {
   place_bars();
   reset();  // one that is under way would change the registers that features() reads by
   EXPECT_TRUE(negotiate(features())) << "FEATURES_OK was refused";
+  lay_out_rings();
   memory().fill_zero(kRings, kRingBytes * rings_.size());
   common(Common::kConfigVector, kConfigVector, 2);
-  for (std::uint16_t queue = 0; queue < AttackTarget::kQueues; ++queue) {
+  for (std::uint16_t queue = 0; queue < queues(); ++queue) {
     describe_queue(queue, queue_registers(queue));
     enable_queue(queue);
-    rings_[queue].next_avail = 0;
-    rings_[queue].next_used = 0;
   }
   constexpr std::uint8_t kAll =
       kDriverStatus | spec::VIRTIO_CONFIG_S_FEATURES_OK | spec::VIRTIO_CONFIG_S_DRIVER_OK;
   set_status(kAll);
   EXPECT_EQ(status(), kAll);
-  for (std::uint16_t vector = 0; vector < kVectors; ++vector)
+  target_.subject().begin(*this);
+  for (std::uint16_t vector = 0; vector < vectors(); ++vector)
     static_cast<void>(take_interrupt(vector));
-}
-
-bool HostileDriver::transfer(std::uint16_t queue, std::uint32_t type, std::uint64_t sector) {
-  submit_request(queue, type, sector, kProbeBytes);
-  const auto used = wait_used(queue);
-  const std::uint32_t written = type == spec::VIRTIO_BLK_T_IN ? kProbeBytes + 1 : 1;
-  return used == ring::UsedElement{.id = 0, .length = written} &&
-         status_written() == spec::VIRTIO_BLK_S_OK;
-}
-
-bool HostileDriver::works() {
-  const std::vector<std::byte> pattern = probe_pattern(next_id_);
-  memory().copy_in(kData, pattern);
-  if (!transfer(0, spec::VIRTIO_BLK_T_OUT, kProbeSector)) return false;
-  memory().fill_zero(kData, kProbeBytes);
-  if (!transfer(1, spec::VIRTIO_BLK_T_IN, kProbeSector)) return false;
-  std::vector<std::byte> found(kProbeBytes);
-  memory().copy_out(kData, found);
-  return found == pattern;
-}
-
-void HostileDriver::put_canary() {
-  memory().copy_in(kData, probe_pattern(0));
-  EXPECT_TRUE(transfer(0, spec::VIRTIO_BLK_T_OUT, kCanarySector));
-}
-
-bool HostileDriver::has_canary() {
-  if (!transfer(0, spec::VIRTIO_BLK_T_IN, kCanarySector)) return false;
-  std::vector<std::byte> found(kProbeBytes);
-  memory().copy_out(kData, found);
-  return found == probe_pattern(0);
 }
 
 bool HostileDriver::guards_untouched() const {
@@ -360,9 +350,14 @@ std::uint8_t HostileDriver::status_written() const {
 
 airlock_descriptor HostileDriver::table(const std::vector<airlock_descriptor>& chain) const {
   const auto bytes = static_cast<std::uint32_t>(chain.size() * AIRLOCK_DESC_BYTES);
-  const ring::DescriptorWriter entries(MUST(memory().slice(kTable, kData - kTable)));
+  const shm::SharedBytes room = MUST(memory().slice(kTable, kData - kTable));
+  const ring::DescriptorWriter entries(room);
   for (std::uint32_t i = 0; i < chain.size(); ++i) {
     airlock_descriptor linked = chain[i];
+    if (packed()) {
+      ring::PackedTableWriter(room).put(i, linked);
+      continue;
+    }
     if (i + 1 < chain.size()) {
       linked.flags |= AIRLOCK_DESC_NEXT;
       linked.next = static_cast<std::uint16_t>(i + 1);
@@ -417,13 +412,40 @@ void HostileDriver::submit_request(std::uint16_t queue, std::uint32_t type, std:
                  status_byte()});
 }
 
-std::optional<ring::UsedElement> HostileDriver::wait_used(std::uint16_t queue) {
+void HostileDriver::submit(std::uint16_t queue, const std::vector<airlock_descriptor>& chain) {
+  if (packed()) {
+    rings_[queue].packed.submit(chain);
+    return notify(queue);
+  }
+  put_chain(queue, chain);
+  offer(queue, 0);
+}
+
+std::optional<ring::UsedElement> HostileDriver::take_used(std::uint16_t queue) {
   Ring& ring = rings_[queue];
-  if (!eventually([&] { return used_index(queue) != ring.next_used; })) {
+  if (packed()) return ring.packed.take_used();
+  if (used_index(queue) == ring.next_used) return std::nullopt;
+  return ring.used.snapshot(ring.next_used++ % kQueueSize);
+}
+
+std::optional<ring::UsedElement> HostileDriver::wait_used(std::uint16_t queue) {
+  const bool nudged = queue == this->queue() && target_.subject().nudge(*this);
+  std::optional<ring::UsedElement> used;
+  if (!eventually([&] { return (used = take_used(queue)).has_value(); })) {
     ADD_FAILURE() << "a request that never ends";
     return std::nullopt;
   }
-  return ring.used.snapshot(ring.next_used++ % kQueueSize);
+  if (nudged) static_cast<void>(wait_used(target_.subject().nudging_queue()));
+  return used;
+}
+
+std::optional<std::vector<std::byte>> HostileDriver::receive(std::uint16_t queue) {
+  submit(queue, {writable(kReceive, kReceiveBytes)});
+  const auto used = wait_used(queue);
+  if (!used) return std::nullopt;
+  std::vector<std::byte> bytes(std::min(used->length, kReceiveBytes));
+  memory().copy_out(kReceive, bytes);
+  return bytes;
 }
 
 }  // namespace airlock::testing

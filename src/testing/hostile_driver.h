@@ -14,10 +14,12 @@
 
 #include "base/event_fd.h"
 #include "core/descriptor.h"
+#include "ring/layout.h"
 #include "ring/split_areas.h"
 #include "shm/sealed_memfd.h"
 #include "spec/virtio_blk.h"
 #include "spec/virtio_pci.h"
+#include "testing/hostile_driver_packed.h"
 #include "testing/hostile_driver_target.h"
 #include "wire/raw_peer.h"
 
@@ -26,6 +28,7 @@ namespace airlock::testing {
 /// How a driver presents itself. The features of an honest one are added.
 struct HostileManner {
   std::uint64_t accept = 0;      // more features, as a mask
+  std::uint64_t decline = 0;     // features that an honest one accepts
   bool in_guest_memory = false;  // declines the region: rings and buffers in memory that it shares
 };
 
@@ -38,7 +41,7 @@ class HostileDriver {
   static constexpr std::uint64_t kBarAddress = 0x8'0000'0000;
   static constexpr std::uint64_t kGuestAddress = 0x1'0000'0000;
   static constexpr std::uint16_t kConfigVector = 0;
-  static constexpr std::uint16_t kVectors = AttackTarget::kQueues + 1;
+  static constexpr std::uint8_t kNoStatus = 0xee;  // what no device writes
 
   // Offsets in its memory. No honest chain names anything in the guards, which are at both ends.
   static constexpr std::uint64_t kGuardBytes = 4096;
@@ -49,6 +52,9 @@ class HostileDriver {
   static constexpr std::uint64_t kTable = 0x12000;
   static constexpr std::uint64_t kData = 0x20000;
   static constexpr std::uint64_t kDataBytes = 0x10000;
+  static constexpr std::uint64_t kProbe = 0x30000;  // of AttackSubject::works() and begin()
+  static constexpr std::uint64_t kReceive = 0x40000;
+  static constexpr std::uint32_t kReceiveBytes = 0x11000;
 
   /// Sectors that only the honest requests of canary() and works() touch.
   static constexpr std::uint64_t kCanarySector = 1024;
@@ -88,6 +94,14 @@ class HostileDriver {
   HostileDriver(AttackTarget& target, const HostileManner& manner);
 
   [[nodiscard]] AttackTarget& target() { return target_; }
+  /// Queues of the device; the one that is attacked; its vectors, of which the first is for changes
+  /// of the configuration.
+  [[nodiscard]] std::uint16_t queues() const { return static_cast<std::uint16_t>(rings_.size()); }
+  [[nodiscard]] std::uint16_t queue() const { return target_.subject().queue(); }
+  [[nodiscard]] std::uint16_t vectors() const { return static_cast<std::uint16_t>(queues() + 1); }
+  /// Whether packed rings were agreed upon. What the rings below say of heads, entries and avail is
+  /// of split rings.
+  [[nodiscard]] bool packed() const;
   /// A new connection in place of the old one, set up as the first.
   void reconnect();
   /// Gives the device again what it has from this driver: eventfds, the BARs' places, memory.
@@ -140,11 +154,14 @@ class HostileDriver {
   bool negotiate(std::uint64_t features, std::uint32_t beyond = 0);
   /// From reset to queues that run.
   void start();
-  /// Whether a write and a read of the same sectors, by different queues, agree.
-  [[nodiscard]] bool works();
-  /// Writes what has_canary() finds unchanged.
-  void put_canary();
-  [[nodiscard]] bool has_canary();
+  /// As AttackSubject has them.
+  [[nodiscard]] bool works() { return target_.subject().works(*this); }
+  void put_canary() { target_.subject().put_canary(*this); }
+  [[nodiscard]] bool has_canary() { return target_.subject().has_canary(*this); }
+  [[nodiscard]] std::vector<airlock_descriptor> chain() const {
+    return target_.subject().chain(*this);
+  }
+  [[nodiscard]] airlock_descriptor single() const { return target_.subject().single(*this); }
   [[nodiscard]] bool guards_untouched() const;
   /// Whether the vector's eventfd was signalled since the last call.
   [[nodiscard]] bool take_interrupt(std::uint16_t vector) { return events_[vector].drain(); }
@@ -175,21 +192,24 @@ class HostileDriver {
   void offer(std::uint16_t queue, std::uint16_t head);
   /// avail.idx as told, and a notification.
   void jump(std::uint16_t queue, std::uint16_t steps);
-  void submit(std::uint16_t queue, const std::vector<airlock_descriptor>& chain) {
-    put_chain(queue, chain);
-    offer(queue, 0);
-  }
-  /// A whole request: header, data and status.
+  /// Makes a chain available and notifies, whatever the rings are. Split: from entry 0 on.
+  void submit(std::uint16_t queue, const std::vector<airlock_descriptor>& chain);
+  /// The same on the queue that is attacked.
+  void submit(const std::vector<airlock_descriptor>& chain) { submit(queue(), chain); }
+  /// A whole request of a disk: header, data and status.
   void submit_request(std::uint16_t queue, std::uint32_t type, std::uint64_t sector,
                       std::uint32_t bytes);
-  /// The next used element; nothing after a wait in vain.
+  /// The next used element; nothing after a wait in vain. The device is nudged where it needs that.
   std::optional<ring::UsedElement> wait_used(std::uint16_t queue);
+  /// Gives the device a buffer at kReceive; what it put there, nothing after a wait in vain.
+  std::optional<std::vector<std::byte>> receive(std::uint16_t queue);
   [[nodiscard]] std::uint16_t used_index(std::uint16_t queue) const {
     return rings_[queue].used.acquire_index().value();
   }
   [[nodiscard]] const ring::AvailWriter& avail(std::uint16_t queue) const {
     return rings_[queue].avail;
   }
+  [[nodiscard]] HostilePackedRing& packed_ring(std::uint16_t queue) { return rings_[queue].packed; }
 
  private:
   struct Ring {
@@ -198,6 +218,7 @@ class HostileDriver {
     ring::UsedReader used{shm::SharedBytes()};
     std::uint16_t next_avail = 0;
     std::uint16_t next_used = 0;
+    HostilePackedRing packed;
   };
 
   void greet();
@@ -205,7 +226,9 @@ class HostileDriver {
   void share_memory();
   void place_bars();
   [[nodiscard]] shm::SealedMemfd region_memfd();
-  [[nodiscard]] bool transfer(std::uint16_t queue, std::uint32_t type, std::uint64_t sector);
+  void lay_out_rings();
+  std::optional<ring::UsedElement> take_used(std::uint16_t queue);
+  [[nodiscard]] ring::Layout layout() const;
 
   AttackTarget& target_;
   HostileManner manner_;
@@ -215,7 +238,8 @@ class HostileDriver {
   std::vector<EventFd> events_;
   shm::SealedMemfd guest_;
   shm::Mapping memory_;
-  std::array<Ring, AttackTarget::kQueues> rings_;
+  std::vector<Ring> rings_;
+  std::uint64_t accepted_ = 0;  // by the last negotiate()
 };
 
 }  // namespace airlock::testing

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <memory>
 #include <ostream>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "testing/hostile_driver.h"
 
@@ -17,9 +19,11 @@ namespace airlock::testing {
 /// How an attack ends. Whatever the end, a reset revives the device afterwards.
 enum class End : std::uint8_t {
   kGoesOn,       // the status is what it was, the queues go on, nothing was logged
-  kOk,           // the same, and the one request on queue 0 was answered with VIRTIO_BLK_S_OK
+  kOk,           // the same, and the one chain in the queue that is attacked came back; a disk's
+                 // with VIRTIO_BLK_S_OK
   kIoError,      // ... with VIRTIO_BLK_S_IOERR
   kUnsupported,  // ... with VIRTIO_BLK_S_UNSUPP
+  kDropped,      // ... and the device counted it as nonsense, AttackSubject::refusals()
   kBroken,       // DEVICE_NEEDS_RESET, a configuration interrupt, one log line
   kRefused,      // the last message got an error for a reply, and one log line; the queues go on
   kClosed,       // the connection is closed, with a log line or two
@@ -62,9 +66,17 @@ class HostileDriverTest : public ::testing::TestWithParam<HostileCase> {
  private:
   struct Before;
   static void check_end(End end, const Before& before);
+  static void check_returned(End end, const Before& before);
   static void check_broken(const Before& before);
   static void check_goes_on(const Before& before);
 };
+
+/// The same cases for one queue of each type of device, or for each queue that can be attacked.
+/// Their names then begin with its name.
+std::vector<HostileCase> for_every_type(std::span<const HostileCase> cases);
+std::vector<HostileCase> for_every_queue(std::span<const HostileCase> cases);
+/// The same cases with more features of rings, on offer and accepted.
+std::vector<HostileCase> with_ring_features(std::vector<HostileCase> cases, std::uint64_t features);
 
 /// What is logged for one violation at most, by a driver that goes on and on.
 inline constexpr std::size_t kLogBurst = 8;

@@ -2,7 +2,8 @@
 //
 // Goal: requests that are in flight outlive nothing that they use, whatever ends first; and nobody
 // uses the device up: classes 10 and 12 of attacks. Method: a gate that keeps requests in flight
-// while the driver resets, leaves or takes memory back; the same things in great number.
+// while the driver resets, leaves or takes memory back; the same things in great number, with
+// devices of every type.
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
@@ -220,11 +221,15 @@ const HostileCase kLifecycle[] = {
      },
      {.policy = pci::DmaPolicy::kPrefer},
      {.in_guest_memory = true}},
+};
+AIRLOCK_HOSTILE_CLASS(Lifecycle, kLifecycle);
+
+const HostileCase kLoadCases[] = {
     {"ResetAgainAndAgainUnderLoad", End::kRevives,
      [](HostileDriver& d) {
        for (std::uint32_t round = 0; round < kRounds; ++round) {
          for (unsigned i = 0; i < round % 4; ++i)
-           d.submit(static_cast<std::uint16_t>(i % 2), {d.status_byte()});
+           d.submit(d.chain());
          if (round % 3 == 0) d.post(spec::VFIO_USER_DEVICE_RESET, {});
          d.start();
        }
@@ -232,7 +237,7 @@ const HostileCase kLifecycle[] = {
     {"LeavesAgainAndAgainUnderLoad", End::kRevives,
      [](HostileDriver& d) {
        for (std::uint32_t round = 0; round < kRounds; ++round) {
-         d.submit_request(0, kIn, 0, kSector);
+         d.submit(d.chain());
          d.notify(1);
          d.peer().close();
          d.reconnect();
@@ -255,30 +260,34 @@ const HostileCase kLifecycle[] = {
            d.peer().send(whole);
        });
        for (std::uint32_t round = 0; round < kRounds / 4; ++round) {
-         d.submit(0, {d.status_byte()});
+         d.submit(d.chain());
          d.start();
        }
      }},
     {"OffersFromAnotherThreadWhileItResets", End::kRevives,
      [](HostileDriver& d) {
+       const std::uint16_t queue = d.queue();
+       const airlock_descriptor one = d.single();
+       // Views of the same memory, which each start() makes anew for the driver itself.
+       const ring::AvailWriter avail = d.avail(queue);
        const std::jthread other([&](const std::stop_token& stop) {
          for (std::uint16_t index = 0; !stop.stop_requested(); ++index) {
-           d.put(0, index % HostileDriver::kQueueSize, d.status_byte());
-           d.avail(0).put(index % HostileDriver::kQueueSize, index % HostileDriver::kQueueSize);
-           d.avail(0).publish_index(ring::RingIndex(index));
+           d.put(queue, index % HostileDriver::kQueueSize, one);
+           avail.put(index % HostileDriver::kQueueSize, index % HostileDriver::kQueueSize);
+           avail.publish_index(ring::RingIndex(index));
          }
        });
        for (std::uint32_t round = 0; round < kRounds; ++round) {
          d.reset();
          d.negotiate(d.features());
-         d.describe_queue(0, d.queue_registers(0));
-         d.enable_queue(0);
+         d.describe_queue(queue, d.queue_registers(queue));
+         d.enable_queue(queue);
          d.set_status(0xf);
-         d.notify(0);
+         d.notify(queue);
        }
      }},
 };
-AIRLOCK_HOSTILE_CLASS(Lifecycle, kLifecycle);
+AIRLOCK_HOSTILE_CLASS(UnderLoad, for_every_type(kLoadCases));
 
 // --- 12: exhaustion [CVE-2022-0669, CVE-2016-5403, CVE-2020-10726] ---
 
@@ -287,7 +296,7 @@ Bytes dma_map(std::uint64_t address) {
       spec::VfioUserDmaMap{.argsz = 32, .flags = 3, .offset = 0, .address = address, .size = 4096});
 }
 
-const HostileCase kExhaustion[] = {
+const HostileCase kExhaustionCases[] = {
     {"ManyConnections", End::kRevives,
      [](HostileDriver& d) {
        std::vector<RawPeer> more;
@@ -332,7 +341,7 @@ const HostileCase kExhaustion[] = {
        const EventFd event = MUST(EventFd::create());
        const auto before = vfio_user::open_fds();
        for (int round = 0; round < 500; ++round)
-         d.install(static_cast<std::uint16_t>(round % HostileDriver::kVectors), event.fd());
+         d.install(static_cast<std::uint16_t>(round % d.vectors()), event.fd());
        EXPECT_EQ(vfio_user::open_fds(), before);
      }},
     {"EventfdThatIsFullAndBlocks", End::kGoesOn,  // whoever signals it must not wait
@@ -340,7 +349,7 @@ const HostileCase kExhaustion[] = {
        const Fd full(eventfd(0, EFD_CLOEXEC));
        const std::uint64_t most = ~std::uint64_t{0} - 1;
        EXPECT_EQ(write(full.get(), &most, sizeof most), ssize_t{sizeof most});
-       for (std::uint16_t vector = 0; vector < HostileDriver::kVectors; ++vector)
+       for (std::uint16_t vector = 0; vector < d.vectors(); ++vector)
          d.install(vector, full.get());
        EXPECT_EQ(fcntl(full.get(), F_SETFL, 0), 0);
        EXPECT_TRUE(d.works());
@@ -390,22 +399,26 @@ const HostileCase kExhaustion[] = {
        EXPECT_TRUE(d.last_reply() && d.last_reply()->header.error != 0);
      },
      {.policy = pci::DmaPolicy::kPrefer}},
+};
+AIRLOCK_HOSTILE_CLASS(Exhaustion, for_every_type(kExhaustionCases));
+
+const HostileCase kDiskExhaustion[] = {
     {"LargestRequestsOfAllQueues", End::kGoesOn,
      [](HostileDriver& d) {
        for (std::uint32_t round = 0; round < 64 / kRoundsDivisor; ++round) {
-         for (std::uint16_t queue = 0; queue < AttackTarget::kQueues; ++queue) {
+         for (std::uint16_t queue = 0; queue < d.queues(); ++queue) {
            std::vector<airlock_descriptor> chain{d.header(kIn)};
            while (chain.size() < HostileDriver::kQueueSize - 1U)
              chain.push_back(d.writable(kData, HostileDriver::kDataBytes - kSector));
            chain.push_back(d.status_byte());
            d.submit(queue, chain);
          }
-         for (std::uint16_t queue = 0; queue < AttackTarget::kQueues; ++queue)
+         for (std::uint16_t queue = 0; queue < d.queues(); ++queue)
            EXPECT_TRUE(d.wait_used(queue));
        }
      }},
 };
-AIRLOCK_HOSTILE_CLASS(Exhaustion, kExhaustion);
+AIRLOCK_HOSTILE_CLASS(DiskExhaustion, kDiskExhaustion);
 
 /// What a peer makes the device log is bounded by time, not by what the peer does.
 class LogFlood : public HostileDriverTest {

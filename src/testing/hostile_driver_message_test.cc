@@ -82,7 +82,7 @@ void expect_success(HostileDriver& d) {
   EXPECT_TRUE(d.last_reply() && d.last_reply()->header.error == 0);
 }
 
-const HostileCase kMalformed[] = {
+const HostileCase kMessageCases[] = {
     // Sizes.
     {"SizeZero", End::kClosed,
      [](HostileDriver& d) { d.peer().send(header_of(spec::VFIO_USER_DEVICE_GET_INFO, 0)); }},
@@ -278,7 +278,7 @@ const HostileCase kMalformed[] = {
      }},
     {"IrqStartOutside", End::kRefused,
      [](HostileDriver& d) {
-       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(kSetEventfds, 3, 1),
+       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(kSetEventfds, d.vectors(), 1),
                   vfio_user::some_eventfds(1));
      }},
     {"IrqStartPlusCountWraps", End::kRefused,
@@ -313,10 +313,13 @@ const HostileCase kMalformed[] = {
        d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0xffff'ffff, 0, 1));
      }},
     {"IrqBoolWithoutItsData", End::kRefused,
-     [](HostileDriver& d) { d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0x22, 0, 3)); }},
+     [](HostileDriver& d) {
+       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0x22, 0, d.vectors()));
+     }},
     {"IrqBoolWithTooMuchData", End::kRefused,
      [](HostileDriver& d) {
-       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0x22, 0, 3) + Bytes(4));
+       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS,
+                  irqs(0x22, 0, d.vectors()) + Bytes(d.vectors() + 1U));
      }},
     {"IrqMaskIsNotThere", End::kRefused,
      [](HostileDriver& d) { d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0x9, 0, 1)); }},
@@ -351,9 +354,9 @@ const HostileCase kMalformed[] = {
      }},
     {"IrqsFiredByTheClient", End::kGoesOn,
      [](HostileDriver& d) {
-       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0x21, 0, 3));
+       d.exchange(spec::VFIO_USER_DEVICE_SET_IRQS, irqs(0x21, 0, d.vectors()));
        expect_success(d);
-       EXPECT_TRUE(d.take_interrupt(2));
+       EXPECT_TRUE(d.take_interrupt(static_cast<std::uint16_t>(d.vectors() - 1)));
      }},
     // Questions.
     {"RegionIndexOutside", End::kRefused,
@@ -431,7 +434,7 @@ const HostileCase kMalformed[] = {
        d.reconnect();
      }},
 };
-AIRLOCK_HOSTILE_CLASS(MalformedMessage, kMalformed);
+AIRLOCK_HOSTILE_CLASS(MalformedMessage, for_every_type(kMessageCases));
 
 }  // namespace
 }  // namespace airlock::testing

@@ -51,7 +51,7 @@ class RandomDriver {
     return static_cast<std::uint32_t>(
         std::uniform_int_distribution<std::uint64_t>(0, limit - 1)(dice_));
   }
-  std::uint16_t queue() { return static_cast<std::uint16_t>(below(AttackTarget::kQueues)); }
+  std::uint16_t queue() { return static_cast<std::uint16_t>(below(d_.queues())); }
 
   /// A number at the edge of something.
   std::uint64_t number() {
@@ -89,13 +89,20 @@ class RandomDriver {
   unsigned width() { return std::array{1U, 2U, 4U, 8U}[below(4)]; }
 
   void honest_request() {
+    if (!is_disk()) return d_.submit(d_.chain());
     d_.submit_request(queue(), spec::VIRTIO_BLK_T_IN, below(512), 512 * (1 + below(4)));
   }
+  [[nodiscard]] bool is_disk() const { return d_.target().options().attacked == Attacked::kBlk; }
   void descriptor() {
     d_.put(queue(), below(kSize),
            {.address = place(), .length = length(), .flags = flags(), .next = index()});
   }
   void header() {
+    if (!is_disk()) {
+      d_.memory().store_relaxed<Le32>(HostileDriver::kHeader + 4U * below(11),
+                                      Le32(static_cast<std::uint32_t>(number())));
+      return;
+    }
     constexpr std::array kTypes{0U, 1U, 4U, 8U, 10U, 11U, 13U, 14U, 0xffff'ffffU};
     static_cast<void>(d_.header(kTypes[below(kTypes.size())], sector()));
     static_cast<void>(d_.status_byte());
@@ -105,7 +112,7 @@ class RandomDriver {
     d_.jump(queue(), static_cast<std::uint16_t>(below(4) == 0 ? number() : below(kSize + 1)));
   }
   void table() {
-    std::vector<airlock_descriptor> chain{d_.header(below(2), sector())};
+    std::vector<airlock_descriptor> chain{is_disk() ? d_.header(below(2), sector()) : d_.single()};
     while (chain.size() < 1 + below(20))
       chain.push_back({.address = place(), .length = length(), .flags = flags(), .next = index()});
     chain.push_back(d_.status_byte());
@@ -164,7 +171,7 @@ class RandomDriver {
                         noise);
   }
   void ring_memory() {
-    const std::uint64_t all = HostileDriver::kRingBytes * AttackTarget::kQueues;
+    const std::uint64_t all = HostileDriver::kRingBytes * d_.queues();
     d_.memory().store_relaxed<Le16>(HostileDriver::kRings + std::uint64_t{below(all / 2)} * 2,
                                     Le16(static_cast<std::uint16_t>(number())));
   }
@@ -219,6 +226,21 @@ TEST_F(Random, EveryFeatureOfRings) {
 TEST_F(Random, Offsets) {
   for (std::uint32_t seed = 21; seed <= 23; ++seed)
     roll(seed, {.offer = pci::AddressOffer::kOffset}, {});
+}
+
+TEST_F(Random, EveryType) {
+  for (const Attacked attacked :
+       {Attacked::kNetTransmit, Attacked::kNetReceive, Attacked::kVsockTransmit,
+        Attacked::kConsoleTransmit, Attacked::kConsoleControlTransmit, Attacked::kRng}) {
+    for (std::uint32_t seed = 41; seed <= 42; ++seed) {
+      roll(seed, {.attacked = attacked}, {});
+      roll(seed + 2,
+           {.offer = pci::AddressOffer::kOffset,
+            .ring_features = kRingFeatures,
+            .attacked = attacked},
+           {.accept = kRingFeatures});
+    }
+  }
 }
 
 TEST_F(Random, GuestMemory) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Goal: registers can be written in any state, order and width, and nothing that was checked once
-// becomes something else afterwards: classes 7 to 9 of attacks. Method: a table of writes, and
-// sweeps over all registers.
+// Goal: registers of a device of any type can be written in any state, order and width, and nothing
+// that was checked once becomes something else afterwards: classes 7 to 9 of attacks. Method: a
+// table of writes, and sweeps over all registers.
 #include "ring/layout.h"
 #include "spec/pci.h"
 #include "spec/virtio.h"
@@ -47,16 +47,16 @@ void enables(HostileDriver& d, void (*lie)(Registers&)) {
 /// any case, so that whoever would have, did.
 void offers_after_reset(HostileDriver& d) {
   d.reset();
-  const std::uint16_t before = d.used_index(0);
-  d.submit_request(0, spec::VIRTIO_BLK_T_IN, 0, 512);
+  const std::uint16_t before = d.used_index(d.queue());
+  d.submit(d.chain());
   for (std::uint16_t queue = 0; queue < 8; ++queue)
     d.notify(queue);
   EXPECT_EQ(d.status(), 0);
   d.reset();
-  EXPECT_EQ(d.used_index(0), before);
+  EXPECT_EQ(d.used_index(d.queue()), before);
 }
 
-const HostileCase kWrongState[] = {
+const HostileCase kStateCases[] = {
     // [CVE-2026-5747: a size that is checked when the queue starts, and used as it is later]
     {"SizeOfARunningQueueIsZero", End::kGoesOn,
      [](HostileDriver& d) { stays(d, Common::kQueueSize, 2, 0); }},
@@ -99,7 +99,8 @@ const HostileCase kWrongState[] = {
     {"EnabledTwice", End::kGoesOn, [](HostileDriver& d) { d.enable_queue(0); }},
     {"QueuesThatDoNotExist", End::kGoesOn,
      [](HostileDriver& d) {
-       for (const unsigned queue : {2U, 3U, 0x3ffU, 0x400U, 0x7fffU, 0x8000U, 0xffffU}) {
+       const unsigned first = d.queues();
+       for (const unsigned queue : {first, first + 1, 0x3ffU, 0x400U, 0x7fffU, 0x8000U, 0xffffU}) {
          Registers registers = d.queue_registers(0);
          d.describe_queue(static_cast<std::uint16_t>(queue), registers);
          d.enable_queue(static_cast<std::uint16_t>(queue));
@@ -109,7 +110,8 @@ const HostileCase kWrongState[] = {
      }},
     {"NotifiesQueuesThatDoNotExist", End::kGoesOn,
      [](HostileDriver& d) {
-       for (const unsigned queue : {2U, 3U, 0x3ffU})
+       const unsigned first = d.queues();
+       for (const unsigned queue : {first, first + 1, 0x3ffU})
          d.notify(static_cast<std::uint16_t>(queue));
      }},
     {"NotifiesInEveryWidth", End::kGoesOn,
@@ -180,7 +182,7 @@ const HostileCase kWrongState[] = {
      [](HostileDriver& d) {
        d.reset();
        d.common(Common::kConfigVector, HostileDriver::kConfigVector, 2);
-       d.enable_queue(1);
+       d.enable_queue(d.queue());
      }},
     {"SizeZero", End::kBroken,
      [](HostileDriver& d) { enables(d, [](Registers& r) { r.size = 0; }); }},
@@ -230,7 +232,7 @@ const HostileCase kWrongState[] = {
        }
        d.set_status(kRunning);
        for (int i = 0; i < 100; ++i) {
-         d.submit(0, {d.status_byte()});
+         d.submit(0, {d.single()});
          d.notify(1);
        }
        static_cast<void>(d.status());
@@ -240,19 +242,19 @@ const HostileCase kWrongState[] = {
      [](HostileDriver& d) {
        d.write(pci::kConfigRegion, 0x18, 0x9'0000'0000, 8);
        static_cast<void>(d.status());  // the device knows, before it sees the request
-       d.submit_request(0, spec::VIRTIO_BLK_T_IN, 0, 512);
+       d.submit(d.chain());
      }},
     {"BarMovesToTheEndOfTheBus", End::kBroken,
      [](HostileDriver& d) {
        d.write(pci::kConfigRegion, 0x18, kMost, 8);
        static_cast<void>(d.status());  // the device knows, before it sees the request
-       d.submit_request(0, spec::VIRTIO_BLK_T_IN, 0, 512);
+       d.submit(d.chain());
      }},
     {"DecodingGoesOffWhileQueuesRun", End::kBroken,
      [](HostileDriver& d) {
        d.write(pci::kConfigRegion, spec::PCI_COMMAND, 0, 2);
        static_cast<void>(d.status());  // the device knows, before it sees the request
-       d.submit_request(0, spec::VIRTIO_BLK_T_IN, 0, 512);
+       d.submit(d.chain());
      }},
     {"BarMovesThereAndBack", End::kGoesOn,
      [](HostileDriver& d) {
@@ -262,8 +264,9 @@ const HostileCase kWrongState[] = {
     {"DeviceConfigurationIsWritten", End::kGoesOn,
      [](HostileDriver& d) {
        const std::vector<std::byte> ones(64, std::byte{0xff});
+       const std::uint64_t before = d.read(pci::kRegistersBar, pci::kDeviceConfigOffset, 8);
        d.write_bytes(pci::kRegistersBar, pci::kDeviceConfigOffset, ones);
-       EXPECT_EQ(d.read(pci::kRegistersBar, pci::kDeviceConfigOffset, 8), AttackTarget::kSectors);
+       EXPECT_EQ(d.read(pci::kRegistersBar, pci::kDeviceConfigOffset, 8), before);
      }},
     {"EveryRegisterInEveryWidth", End::kRevives,
      [](HostileDriver& d) {
@@ -296,14 +299,14 @@ const HostileCase kWrongState[] = {
        d.reconnect();
      }},
 };
-AIRLOCK_HOSTILE_CLASS(WrongState, kWrongState);
+AIRLOCK_HOSTILE_CLASS(WrongState, for_every_type(kStateCases));
 
 // --- 8: MSI-X vectors out of range ---
 
-const HostileCase kVector[] = {
+const HostileCase kVectorCases[] = {
     {"ConfigVectorEqualsTheCount", End::kGoesOn,
      [](HostileDriver& d) {
-       d.common(Common::kConfigVector, HostileDriver::kVectors, 2);
+       d.common(Common::kConfigVector, d.vectors(), 2);
        EXPECT_EQ(d.common(Common::kConfigVector, 2), spec::VIRTIO_MSI_NO_VECTOR);
      }},
     {"ConfigVectorIsAlmostNone", End::kGoesOn,
@@ -313,8 +316,9 @@ const HostileCase kVector[] = {
      }},
     {"QueueVectorsOutOfRange", End::kGoesOn,
      [](HostileDriver& d) {
-       for (const unsigned vector : {3U, 0x7ffU, 0x800U, 0x8000U, 0xfffeU}) {
-         d.common(Common::kQueueSelect, 0, 2);
+       const unsigned first = d.vectors();
+       for (const unsigned vector : {first, 0x7ffU, 0x800U, 0x8000U, 0xfffeU}) {
+         d.common(Common::kQueueSelect, d.queue(), 2);
          d.common(Common::kQueueVector, vector, 2);
          EXPECT_EQ(d.common(Common::kQueueVector, 2), spec::VIRTIO_MSI_NO_VECTOR);
          EXPECT_TRUE(d.works());
@@ -322,7 +326,7 @@ const HostileCase kVector[] = {
      }},
     {"AllQueuesShareTheConfigVector", End::kGoesOn,
      [](HostileDriver& d) {
-       for (unsigned queue = 0; queue < 2; ++queue) {
+       for (unsigned queue = 0; queue < d.queues(); ++queue) {
          d.common(Common::kQueueSelect, queue, 2);
          d.common(Common::kQueueVector, HostileDriver::kConfigVector, 2);
        }
@@ -330,11 +334,11 @@ const HostileCase kVector[] = {
     {"VectorsChangeWhileTheyFire", End::kGoesOn,
      [](HostileDriver& d) {
        for (unsigned round = 0; round < 200; ++round) {
-         d.common(Common::kQueueSelect, 0, 2);
+         d.common(Common::kQueueSelect, d.queue(), 2);
          d.common(Common::kQueueVector, round % 5, 2);
-         d.submit_request(0, spec::VIRTIO_BLK_T_IN, 0, 512);
+         d.submit(d.chain());
          d.common(Common::kQueueVector, 0xffff, 2);
-         EXPECT_TRUE(d.wait_used(0));
+         EXPECT_TRUE(d.wait_used(d.queue()));
        }
      }},
     {"TableIsOnlyMemory", End::kGoesOn,
@@ -344,8 +348,8 @@ const HostileCase kVector[] = {
      }},
     {"PendingBitsAreReadOnly", End::kGoesOn,
      [](HostileDriver& d) {
-       d.write(pci::kMsixBar, HostileDriver::kVectors * std::uint64_t{16}, kMost, 8);
-       EXPECT_EQ(d.read(pci::kMsixBar, HostileDriver::kVectors * std::uint64_t{16}, 8), 0U);
+       d.write(pci::kMsixBar, d.vectors() * std::uint64_t{16}, kMost, 8);
+       EXPECT_EQ(d.read(pci::kMsixBar, d.vectors() * std::uint64_t{16}, 8), 0U);
      }},
     {"SwitchesAreFlippedInConfigSpace", End::kGoesOn,
      [](HostileDriver& d) {
@@ -353,7 +357,7 @@ const HostileCase kVector[] = {
          d.write(pci::kConfigRegion, at, 0xff, 1);
      }},
 };
-AIRLOCK_HOSTILE_CLASS(Vector, kVector);
+AIRLOCK_HOSTILE_CLASS(Vector, for_every_type(kVectorCases));
 
 // --- 9: the window through configuration space ---
 
@@ -387,7 +391,7 @@ void looks_through(HostileDriver& d, unsigned bar, std::uint32_t offset, std::ui
   d.write(pci::kConfigRegion, cap + kWindowData, 0, 4);
 }
 
-const HostileCase kConfigWindow[] = {
+const HostileCase kWindowCases[] = {
     {"LengthZero", End::kGoesOn, [](HostileDriver& d) { looks_through(d, 0, Common::kStatus, 0); }},
     {"LengthThree", End::kGoesOn,
      [](HostileDriver& d) { looks_through(d, 0, Common::kStatus, 3); }},
@@ -458,7 +462,7 @@ const HostileCase kConfigWindow[] = {
        }
      }},
 };
-AIRLOCK_HOSTILE_CLASS(ConfigWindow, kConfigWindow);
+AIRLOCK_HOSTILE_CLASS(ConfigWindow, for_every_type(kWindowCases));
 
 }  // namespace
 }  // namespace airlock::testing

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Goal: no number in a request, and none that changes while the device looks at it, gets the device
-// beyond its disk or its region; nothing works that was not agreed upon: classes 11, 13 and 14 of
-// attacks. Method: a table of requests; a second thread that rewrites them.
+// beyond its disk or its region; nothing works that was not agreed upon, on any type of device:
+// classes 11, 13 and 14 of attacks. Method: a table of requests; a second thread that rewrites
+// them.
 #include <thread>
 
 #include "ring/layout.h"
@@ -185,64 +186,70 @@ void accepts_also(HostileDriver& d, unsigned bit) {
   refuses(d, d.features() | spec::feature(bit));
 }
 
-const HostileCase kNotNegotiated[] = {
+std::uint16_t vector_of(const HostileDriver& d) {
+  return d.queue_registers(d.queue()).vector;
+}
+
+const HostileCase kNegotiationCases[] = {
     {"PackedLayoutInASplitRing", End::kBroken,
      [](HostileDriver& d) {
        // As a packed driver would: id where next is, and the flags behind it.
-       const ring::DescriptorWriter ring(MUST(d.memory().slice(HostileDriver::kRings, 256)));
+       const std::uint64_t at = HostileDriver::kRings + HostileDriver::kRingBytes * d.queue();
+       const ring::DescriptorWriter ring(MUST(d.memory().slice(at, 256)));
        ring.put(0, {.address = d.address(HostileDriver::kHeader),
                     .length = 16,
                     .flags = 1,
                     .next = spec::VIRTQ_DESC_F_AVAIL});
-       d.offer(0, 0);
+       d.offer(d.queue(), 0);
      }},
     {"PackedFlags", End::kBroken,
      [](HostileDriver& d) {
-       airlock_descriptor status = d.status_byte();
-       status.flags |= spec::VIRTQ_DESC_F_AVAIL;
-       d.submit(0, {status});
+       airlock_descriptor one = d.single();
+       one.flags |= spec::VIRTQ_DESC_F_AVAIL;
+       d.submit({one});
      }},
     {"UsedEventIsOnlyAWord", End::kGoesOn,
      [](HostileDriver& d) {
-       d.avail(0).set_used_event(ring::RingIndex(0x8000));
-       static_cast<void>(d.take_interrupt(1));
+       d.avail(d.queue()).set_used_event(ring::RingIndex(0x8000));
+       static_cast<void>(d.take_interrupt(vector_of(d)));
        EXPECT_TRUE(d.works());
-       EXPECT_TRUE(eventually([&] { return d.take_interrupt(1); })) << "it was listened to";
+       EXPECT_TRUE(eventually([&] { return d.take_interrupt(vector_of(d)); }))
+           << "it was listened to";
      }},
     {"UsedEventFarAway", End::kGoesOn,
      [](HostileDriver& d) {
        for (const unsigned event : {0U, 1U, 0x7fffU, 0x8000U, 0xffffU}) {
-         d.avail(0).set_used_event(ring::RingIndex(static_cast<std::uint16_t>(event)));
+         d.avail(d.queue()).set_used_event(ring::RingIndex(static_cast<std::uint16_t>(event)));
          EXPECT_TRUE(d.works());
        }
      },
      kOffersRings, kAcceptsEventIdx},
     {"UsedEventThatIsDue", End::kGoesOn,
      [](HostileDriver& d) {
-       static_cast<void>(d.take_interrupt(1));
-       d.avail(0).set_used_event(ring::RingIndex(d.used_index(0)));
+       static_cast<void>(d.take_interrupt(vector_of(d)));
+       d.avail(d.queue()).set_used_event(ring::RingIndex(d.used_index(d.queue())));
        EXPECT_TRUE(d.works());
-       EXPECT_TRUE(eventually([&] { return d.take_interrupt(1); }));
+       EXPECT_TRUE(eventually([&] { return d.take_interrupt(vector_of(d)); }));
      },
      kOffersRings, kAcceptsEventIdx},
     {"OffsetsInBusMode", End::kBroken,
      [](HostileDriver& d) {
-       airlock_descriptor status = d.status_byte();
-       status.address = HostileDriver::kStatus;
-       d.submit(0, {status});
+       airlock_descriptor one = d.single();
+       one.address -= HostileDriver::kBarAddress;
+       d.submit({one});
      }},
     {"BusAddressesInOffsetMode", End::kBroken,
      [](HostileDriver& d) {
-       airlock_descriptor status = d.status_byte();
-       status.address = HostileDriver::kBarAddress + HostileDriver::kStatus;
-       d.submit(0, {status});
+       airlock_descriptor one = d.single();
+       one.address += HostileDriver::kBarAddress;
+       d.submit({one});
      },
      kOffsets},
     {"OffsetZero", End::kBroken,  // DMB-DR3
      [](HostileDriver& d) {
-       airlock_descriptor status = d.status_byte();
-       status.address = 0;
-       d.submit(0, {status});
+       airlock_descriptor one = d.single();
+       one.address = 0;
+       d.submit({one});
      },
      kOffsets},
     {"OffsetsOutliveAMovedBar", End::kGoesOn,
@@ -254,7 +261,7 @@ const HostileCase kNotNegotiated[] = {
      }},
     {"RingResetWasNotAccepted", End::kGoesOn,
      [](HostileDriver& d) {
-       d.common(HostileDriver::Common::kQueueSelect, 0, 2);
+       d.common(HostileDriver::Common::kQueueSelect, d.queue(), 2);
        d.common(HostileDriver::Common::kQueueReset, 1, 2);
        EXPECT_EQ(d.common(HostileDriver::Common::kQueueReset, 2), 0U);
        EXPECT_EQ(d.common(HostileDriver::Common::kQueueEnable, 2), 1U);
@@ -284,7 +291,7 @@ const HostileCase kNotNegotiated[] = {
      },
      kOffsets},
 };
-AIRLOCK_HOSTILE_CLASS(NotNegotiated, kNotNegotiated);
+AIRLOCK_HOSTILE_CLASS(NotNegotiated, for_every_type(kNegotiationCases));
 
 // --- 11: double fetch ---
 
@@ -304,31 +311,40 @@ class Rewriter {
 
 constexpr std::uint32_t kDoubleFetchRounds = 1000 / kRoundsDivisor;
 
-/// Requests while `rewrite` is at work; what it does to one may break the queue, which is then
-/// reset. Each is answered with a status that there is, or with DEVICE_NEEDS_RESET.
+/// Where a descriptor of the queue that is attacked lies, and a field of it.
+std::uint64_t entry_at(const HostileDriver& d, std::uint64_t index, std::uint64_t field) {
+  return HostileDriver::kRings + HostileDriver::kRingBytes * d.queue() +
+         index * AIRLOCK_DESC_BYTES + field;
+}
+
+/// Makes the chain available, waits until it comes back or the queue is broken, and mends that.
+void offer_and_look(HostileDriver& d, const std::vector<airlock_descriptor>& chain) {
+  const std::uint16_t before = d.used_index(d.queue());
+  d.submit(chain);
+  bool broken = false;
+  ASSERT_TRUE(eventually([&] {
+    if (d.used_index(d.queue()) != before) return true;
+    broken = (d.status() & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0;
+    return broken;
+  })) << "neither an answer nor a broken queue";
+  if (broken) return d.start();
+  EXPECT_TRUE(d.wait_used(d.queue()));
+}
+
+/// Chains while `rewrite` is at work; what it does to one may break the queue, which is then reset.
+/// Each is answered, a disk's with a status that there is, or with DEVICE_NEEDS_RESET.
 template <class F>
 void under_rewriting(HostileDriver& d, F rewrite) {
+  const bool disk = d.target().options().attacked == Attacked::kBlk;
+  const std::vector<airlock_descriptor> chain = d.chain();
   const Rewriter rewriter(rewrite);
   for (std::uint32_t round = 0; round < kDoubleFetchRounds; ++round) {
-    d.put(0, 0,
-          {.address = d.address(HostileDriver::kHeader), .length = 16, .flags = 1, .next = 1});
-    d.put(0, 1, {.address = d.address(kData), .length = kSector, .flags = 3, .next = 2});
-    d.put(0, 2, d.status_byte());
-    const std::uint16_t before = d.used_index(0);
-    d.offer(0, 0);
-    bool broken = false;
-    ASSERT_TRUE(eventually([&] {
-      if (d.used_index(0) != before) return true;
-      broken = (d.status() & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0;
-      return broken;
-    })) << "neither an answer nor a broken queue";
-    if (broken) {
-      d.start();
-      continue;
-    }
-    EXPECT_TRUE(d.wait_used(0));
+    static_cast<void>(d.status_byte());
+    offer_and_look(d, chain);
     const std::uint8_t status = d.status_written();
-    EXPECT_TRUE(status <= spec::VIRTIO_BLK_S_UNSUPP) << int{status};
+    // Unwritten where the queue was broken.
+    EXPECT_TRUE(!disk || status <= spec::VIRTIO_BLK_S_UNSUPP || status == HostileDriver::kNoStatus)
+        << int{status};
   }
 }
 
@@ -341,78 +357,78 @@ void rewrite_header(const HostileDriver& d, std::uint32_t round) {
                                  Le64(kPlaces[round / 3 % kPlaces.size()]));
 }
 
-const HostileCase kDoubleFetch[] = {
+const HostileCase kDiskDoubleFetch[] = {
     {"OfTheHeader", End::kRevives,
      [](HostileDriver& d) {
        under_rewriting(d, [&d](std::uint32_t round) { rewrite_header(d, round); });
      }},
+};
+AIRLOCK_HOSTILE_CLASS(DoubleFetchOfADisk, kDiskDoubleFetch);
+
+const HostileCase kFetchCases[] = {
+    {"OfTheFirstBytes", End::kRevives,
+     [](HostileDriver& d) {
+       under_rewriting(d, [&d](std::uint32_t round) {
+         constexpr std::array<std::uint32_t, 5> kWords{0, 0xffff'ffff, 2, 0x0001'0001, 44};
+         for (std::uint64_t at = 0; at < 44; at += 4)
+           d.memory().store_relaxed<Le32>(HostileDriver::kHeader + at,
+                                          Le32(kWords[(round + at / 4) % kWords.size()]));
+       });
+     }},
     {"OfADescriptorsAddress", End::kRevives,
      [](HostileDriver& d) {
-       static_cast<void>(d.header(kIn));
        under_rewriting(d, [&d](std::uint32_t round) {
          constexpr std::array kPlaces{HostileDriver::kBarAddress + kData,
                                       HostileDriver::kBarAddress + HostileDriver::kMemoryBytes - 1,
                                       std::uint64_t{0}, kMost};
-         d.memory().store_relaxed<Le64>(HostileDriver::kRings + 16,
-                                        Le64(kPlaces[round % kPlaces.size()]));
+         d.memory().store_relaxed<Le64>(entry_at(d, 1, 0), Le64(kPlaces[round % kPlaces.size()]));
        });
      }},
     {"OfADescriptorsLength", End::kRevives,
      [](HostileDriver& d) {
-       static_cast<void>(d.header(kIn));
        under_rewriting(d, [&d](std::uint32_t round) {
          constexpr std::array<std::uint32_t, 5> kLengths{512, 0, 0xffff'ffff, 513, 0x8'0000};
-         d.memory().store_relaxed<Le32>(HostileDriver::kRings + 24,
-                                        Le32(kLengths[round % kLengths.size()]));
+         d.memory().store_relaxed<Le32>(entry_at(d, 1, 8), Le32(kLengths[round % kLengths.size()]));
        });
      }},
     {"OfADescriptorsFlagsAndNext", End::kRevives,
      [](HostileDriver& d) {
-       static_cast<void>(d.header(kIn));
-       under_rewriting(d, [&d](std::uint32_t round) {
-         constexpr std::array<std::uint32_t, 5> kWords{0x2'0003, 0x1'0003, 0xffff'0003, 0x2'0001,
-                                                       0x2'0004};
-         d.memory().store_relaxed<Le32>(HostileDriver::kRings + 28,
-                                        Le32(kWords[round % kWords.size()]));
+       const std::uint32_t goes_on = d.chain()[1].flags | AIRLOCK_DESC_NEXT;
+       under_rewriting(d, [&d, goes_on](std::uint32_t round) {
+         const std::array<std::uint32_t, 5> words{
+             0x2'0000 | goes_on, 0x1'0000 | goes_on, 0xffff'0000 | goes_on,
+             (0x2'0000 | goes_on) ^ AIRLOCK_DESC_WRITE, 0x2'0000 | AIRLOCK_DESC_INDIRECT};
+         d.memory().store_relaxed<Le32>(entry_at(d, 1, 12), Le32(words[round % words.size()]));
        });
      }},
     {"OfTheHeadInTheAvailableRing", End::kRevives,
      [](HostileDriver& d) {
-       static_cast<void>(d.header(kIn));
-       under_rewriting(d, [&d](std::uint32_t round) {
+       // A view of the same memory, which each start() makes anew for the driver itself.
+       const ring::AvailWriter avail = d.avail(d.queue());
+       under_rewriting(d, [avail](std::uint32_t round) {
          for (std::uint16_t slot = 0; slot < HostileDriver::kQueueSize; ++slot)
-           d.avail(0).put(slot, round % 3 == 0 ? 0xffff : 0);
+           avail.put(slot, round % 3 == 0 ? 0xffff : 0);
        });
      }},
     {"OfAnIndirectTable",
      End::kRevives,
      [](HostileDriver& d) {
-       static_cast<void>(d.header(kIn));
-       const Rewriter rewriter([&d](std::uint32_t round) {
-         constexpr std::array<std::uint32_t, 4> kWords{0x2'0003, 0x1'0003, 0x2'0007, 0xffff'0003};
+       const airlock_descriptor table = d.table(d.chain());
+       const std::uint32_t goes_on = d.chain()[1].flags | AIRLOCK_DESC_NEXT;
+       const Rewriter rewriter([&d, goes_on](std::uint32_t round) {
+         const std::array<std::uint32_t, 4> words{0x2'0000 | goes_on, 0x1'0000 | goes_on,
+                                                  0x2'0000 | goes_on | AIRLOCK_DESC_INDIRECT,
+                                                  0xffff'0000 | goes_on};
          d.memory().store_relaxed<Le32>(HostileDriver::kTable + 28,
-                                        Le32(kWords[round % kWords.size()]));
+                                        Le32(words[round % words.size()]));
        });
-       for (std::uint32_t round = 0; round < kDoubleFetchRounds; ++round) {
-         const std::uint16_t before = d.used_index(0);
-         d.submit(0, {d.table({d.readable(HostileDriver::kHeader, 16), d.writable(kData, kSector),
-                               d.status_byte()})});
-         bool broken = false;
-         ASSERT_TRUE(eventually([&] {
-           broken = (d.status() & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0;
-           return broken || d.used_index(0) != before;
-         }));
-         if (broken) {
-           d.start();
-         } else {
-           EXPECT_TRUE(d.wait_used(0));
-         }
-       }
+       for (std::uint32_t round = 0; round < kDoubleFetchRounds; ++round)
+         offer_and_look(d, {table});
      },
      kOffersRings,
      {.accept = spec::feature(spec::VIRTIO_F_INDIRECT_DESC)}},
 };
-AIRLOCK_HOSTILE_CLASS(DoubleFetch, kDoubleFetch);
+AIRLOCK_HOSTILE_CLASS(DoubleFetch, for_every_type(kFetchCases));
 
 }  // namespace
 }  // namespace airlock::testing

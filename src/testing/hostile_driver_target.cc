@@ -15,9 +15,7 @@
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 
-#include "backend/memory_backend.h"
 #include "base/check.h"
-#include "device/blk/blk_device.h"
 #include "vfio_user/server.h"
 
 // A driver may have two queues write the same bytes of its memory: what they are then is its own
@@ -84,9 +82,9 @@ bool eventually(const std::function<bool()>& condition) {
 struct AttackTarget::Parts {
   SocketFolder folder;
   std::string path = folder.socket();
-  std::unique_ptr<device::BlkDevice> disk;
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> guard{context.get_executor()};
+  std::unique_ptr<AttackSubject> subject;
   std::unique_ptr<device::Endpoint> endpoint;
   std::optional<vfio_user::Server> server;
   std::thread thread;
@@ -102,20 +100,19 @@ struct AttackTarget::Parts {
 
 AttackTarget::AttackTarget(const Options& options)
     : options_(options), parts_(std::make_unique<Parts>()) {
-  auto memory = backend::open_memory(kDiskBytes, false);
-  CHECK(memory.has_value());
-  parts_->disk = MUST(device::BlkDevice::create(
-      {.backend = std::make_unique<GatedBackend>(std::move(*memory), gate_),
-       .shape = {.queues = kQueues, .queue_size = kQueueSize},
-       .ring_features = options.ring_features}));
+  parts_->subject = make_subject({.attacked = options.attacked,
+                                  .ring_features = options.ring_features,
+                                  .queue_size = kQueueSize},
+                                 gate_);
   parts_->endpoint = MUST(device::Endpoint::create(
-      {.pci = {.negotiation = {.policy = options.policy, .offer = options.offer}, .name = "disk"},
+      {.pci = {.negotiation = {.policy = options.policy, .offer = options.offer},
+               .name = parts_->subject->name()},
        .region_bytes = kRegionBytes,
        .post =
            [this](std::function<void()> function) {
              asio::post(parts_->context, std::move(function));
            }},
-      *parts_->disk));
+      parts_->subject->device()));
   parts_->server.emplace(MUST(vfio_user::Server::listen(parts_->context, *parts_->endpoint,
                                                         {.path = parts_->path, .socket = {}})));
   parts_->thread = std::thread([parts = parts_.get()] {
@@ -136,6 +133,10 @@ AttackTarget::~AttackTarget() {
 
 const std::string& AttackTarget::socket_path() const {
   return parts_->path;
+}
+
+AttackSubject& AttackTarget::subject() const {
+  return *parts_->subject;
 }
 
 device::Endpoint::Stats AttackTarget::stats() {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // For tests: what a hostile driver attacks. A whole device as `airlock serve` has it, in this
-// process: a vfio-user server on a real socket, the endpoint, queues with their threads, and a disk
-// of memory.
+// process: a vfio-user server on a real socket, the endpoint, queues with their threads, and a
+// device of any type.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include <string>
 
 #include "device/endpoint.h"
-#include "testing/hostile_driver_backend.h"
+#include "testing/hostile_driver_subject.h"
 
 namespace airlock::testing {
 
@@ -21,7 +21,6 @@ namespace airlock::testing {
 /// Serves from its making to its end. What can't be had stops the test (CHECK).
 class AttackTarget {
  public:
-  static constexpr std::uint16_t kQueues = 2;
   static constexpr std::uint16_t kQueueSize = 16;
   static constexpr std::uint64_t kRegionBytes = std::uint64_t{1} << 20;
   static constexpr std::uint64_t kDiskBytes = std::uint64_t{1} << 20;
@@ -31,6 +30,7 @@ class AttackTarget {
     pci::DmaPolicy policy = pci::DmaPolicy::kRequire;
     pci::AddressOffer offer = pci::AddressOffer::kBus;
     std::uint64_t ring_features = 0;  // on offer, as a mask
+    Attacked attacked = Attacked::kBlk;
 
     friend bool operator==(const Options&, const Options&) = default;
   };
@@ -42,6 +42,8 @@ class AttackTarget {
 
   [[nodiscard]] const Options& options() const { return options_; }
   [[nodiscard]] const std::string& socket_path() const;
+  [[nodiscard]] AttackSubject& subject() const;
+  /// Keeps a disk's requests in flight.
   [[nodiscard]] Gate& gate() { return gate_; }
   /// Counted on the server's thread, behind what it was doing.
   [[nodiscard]] device::Endpoint::Stats stats();

@@ -22,6 +22,7 @@
 #include "spec/virtio.h"
 #include "testing/chain_builder.h"
 #include "testing/fake_connector.h"
+#include "testing/vsock_say.h"
 
 namespace airlock::testing {
 
@@ -41,7 +42,7 @@ struct SeenPacket {
 
 class VsockFixture : public ::testing::Test {
  protected:
-  static constexpr std::uint32_t kCid = 7;
+  static constexpr std::uint32_t kCid = VsockSay::kCid;
   static constexpr std::uint16_t kEntries = 64;
   static constexpr std::uint32_t kBuffer = 512;  // of the driver, header included
 
@@ -80,31 +81,8 @@ class VsockFixture : public ::testing::Test {
     return context;
   }
 
-  struct Say {
-    std::uint16_t op = spec::VIRTIO_VSOCK_OP_RW;
-    device::VsockPorts ports{.guest = 1000, .host = 80};
-    std::string_view text{};
-    std::uint32_t flags = 0;
-    std::uint16_t type = spec::VIRTIO_VSOCK_TYPE_STREAM;
-    std::uint32_t buf_alloc = 65536;
-    std::uint32_t fwd_cnt = 0;
-    std::uint64_t source_cid = kCid;
-    std::uint64_t target_cid = spec::VIRTIO_VSOCK_CID_HOST;
-  };
-  static spec::VirtioVsockHdr header_of(const Say& say) {
-    return {.src_cid = Le32(static_cast<std::uint32_t>(say.source_cid)),
-            .src_cid_high = Le32(static_cast<std::uint32_t>(say.source_cid >> 32U)),
-            .dst_cid = Le32(static_cast<std::uint32_t>(say.target_cid)),
-            .dst_cid_high = Le32(static_cast<std::uint32_t>(say.target_cid >> 32U)),
-            .src_port = Le32(say.ports.guest),
-            .dst_port = Le32(say.ports.host),
-            .len = Le32(static_cast<std::uint32_t>(say.text.size())),
-            .type = Le16(say.type),
-            .op = Le16(say.op),
-            .flags = Le32(say.flags),
-            .buf_alloc = Le32(say.buf_alloc),
-            .fwd_cnt = Le32(say.fwd_cnt)};
-  }
+  using Say = VsockSay;
+  static spec::VirtioVsockHdr header_of(const Say& say) { return testing::header_of(say); }
   /// Puts a packet into the tx ring and has the device take it.
   void say(const Say& what) {
     put(what);
