@@ -28,9 +28,12 @@ struct Attempt {
   bool submounts;
 };
 constexpr Attempt kAttempts[] = {
-    {FuseSession::Extent::kAll, true},  {FuseSession::Extent::kAll, false},
-    {FuseSession::Extent::kOpen, true}, {FuseSession::Extent::kOpen, false},
-    {FuseSession::Extent::kRoot, true}, {FuseSession::Extent::kRoot, false},
+    {.extent = FuseSession::Extent::kAll, .submounts = true},
+    {.extent = FuseSession::Extent::kAll, .submounts = false},
+    {.extent = FuseSession::Extent::kOpen, .submounts = true},
+    {.extent = FuseSession::Extent::kOpen, .submounts = false},
+    {.extent = FuseSession::Extent::kRoot, .submounts = true},
+    {.extent = FuseSession::Extent::kRoot, .submounts = false},
 };
 // One that is killed while it is told says nothing about what it was told; three do.
 constexpr unsigned kDeaths = 3;
