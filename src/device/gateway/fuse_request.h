@@ -12,6 +12,9 @@
 
 namespace airlock::device {
 
+/// Of renameat2(2)'s flags: RENAME_EXCHANGE.
+inline constexpr std::uint32_t kFuseExchange = 2;
+
 /// What of a FUSE request says which files a driver holds: a private copy, read once. Fields that
 /// an operation does not have are 0 or empty.
 struct FuseRequest {

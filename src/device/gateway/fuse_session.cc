@@ -25,8 +25,6 @@ using vfio_user::read_struct;
 constexpr std::size_t kNodesMax = std::size_t{1} << 18U;
 constexpr std::size_t kHandlesMax = std::size_t{1} << 16U;
 
-constexpr std::uint32_t kExchange = 2;  // RENAME_EXCHANGE
-
 // How a file is opened again: as it was, but not made, emptied or refused for being there.
 constexpr std::uint32_t kOpenedAgain =
     O_ACCMODE | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW;
@@ -194,7 +192,7 @@ void FuseSession::renamed(const FuseRequest& request) {
   unname(moved);
   unname(met);
   if (moved != 0) put(moved, to);
-  if (met != 0 && (request.flags & kExchange) != 0) put(met, from);
+  if (met != 0 && (request.flags & kFuseExchange) != 0) put(met, from);
 }
 
 // --- handing it on ---

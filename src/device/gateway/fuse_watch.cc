@@ -20,8 +20,6 @@ constexpr std::uint32_t kReplyLooked =
     sizeof(spec::FuseOutHeader) + sizeof(spec::FuseEntryOut) + sizeof(spec::FuseOpenOut);
 constexpr std::uint32_t kListLooked = std::uint32_t{1} << 21U;
 
-constexpr std::uint32_t kExchange = 2;  // RENAME_EXCHANGE
-
 // In this order: less each time. Whether mount points are announced the session does not say.
 struct Attempt {
   FuseSession::Extent extent;
@@ -38,7 +36,7 @@ constexpr Attempt kAttempts[] = {
 // One that is killed while it is told says nothing about what it was told; three do.
 constexpr unsigned kDeaths = 3;
 
-constexpr bool has(std::uint64_t bits, unsigned bit) {
+constexpr bool agrees_on(std::uint64_t bits, unsigned bit) {
   return (bits >> bit & 1U) != 0;
 }
 
@@ -110,7 +108,7 @@ std::uint32_t FuseWatch::answer(const Request& request, int error) const {
 
 // What would be there twice, or undone, if it had been done already. Whether it was nobody knows.
 bool FuseWatch::cannot_be_repeated(const FuseRequest& asked) const {
-  if (asked.opcode == spec::FUSE_RENAME2) return (asked.flags & kExchange) != 0;
+  if (asked.opcode == spec::FUSE_RENAME2) return (asked.flags & kFuseExchange) != 0;
   return asked.opcode == spec::FUSE_WRITE && (asked.flags & O_APPEND) != 0;
 }
 
@@ -173,12 +171,12 @@ void FuseWatch::backend_lost() {
 // and labels: it would misread the one and drop the other.
 std::optional<std::vector<std::byte>> FuseWatch::to_tell() {
   const std::uint64_t agreed = session_.agreed();
-  if (has(agreed, spec::FUSE_SETXATTR_EXT) || has(agreed, spec::FUSE_SECURITY_CTX)) {
+  if (agrees_on(agreed, spec::FUSE_SETXATTR_EXT) || agrees_on(agreed, spec::FUSE_SECURITY_CTX)) {
     return std::nullopt;
   }
   while (attempt_ < std::size(kAttempts)) {
     const Attempt& attempt = kAttempts[attempt_];
-    if (attempt.submounts && !has(agreed, spec::FUSE_SUBMOUNTS)) {
+    if (attempt.submounts && !agrees_on(agreed, spec::FUSE_SUBMOUNTS)) {
       ++attempt_;
       continue;
     }
