@@ -15,6 +15,7 @@ std::optional<std::uint64_t> parse_address(std::string_view text) {
   std::uint64_t value = 0;
   constexpr int kHexadecimal = 16;
   const char* const end = text.data() + text.size();
+  // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): `end` is its size
   const auto [at, error] = std::from_chars(text.data(), end, value, kHexadecimal);
   if (error != std::errc() || at != end) return std::nullopt;
   return value;

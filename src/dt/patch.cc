@@ -4,7 +4,8 @@
 #include <libfdt.h>
 
 #include <algorithm>
-#include <functional>
+#include <optional>
+#include <ranges>
 #include <utility>
 
 #include <fmt/core.h>
@@ -184,9 +185,8 @@ Outcome check_result(const Tree& made, const std::string& pool, const Users& use
   for (const NodeIndex user : users) {
     const std::string path = before.path(user);
     const auto found = std::ranges::find(report.users, path, &User::path);
-    if (found == report.users.end() || !found->pool || report.pools[*found->pool].path != pool) {
-      return no(why(path));
-    }
+    const auto given = found == report.users.end() ? std::nullopt : found->pool;
+    if (!given || report.pools[*given].path != pool) return no(why(path));
   }
   return {};
 }
@@ -204,15 +204,15 @@ std::expected<std::vector<std::byte>, std::string> add_pool(const Tree& tree,
 
   Writer writer(tree, kRoomOfPool + users->size() * kRoomOfUser);
   // From the last node to the first: see Writer.
-  bool pool_added = !reserved;
-  for (auto user = users->rbegin(); user != users->rend(); ++user) {
-    if (!pool_added && *user < *reserved) {
+  bool pool_added = false;
+  for (const NodeIndex user : std::views::reverse(*users)) {
+    if (!pool_added && reserved && user < *reserved) {
       writer.add_pool(reserved, request, *phandle);
       pool_added = true;
     }
-    writer.add_region(*user, *phandle);
+    writer.add_region(user, *phandle);
   }
-  if (!pool_added || !reserved) writer.add_pool(reserved, request, *phandle);
+  if (!pool_added) writer.add_pool(reserved, request, *phandle);
   auto made = writer.finish();
   if (!made) return made;
 

@@ -30,7 +30,7 @@ class Inspector {
   explicit Inspector(const Tree& tree) : tree_(tree), bridges_(host_bridges(tree)) {}
 
   Report inspect() {
-    if (const auto found = tree_.find(kReservedMemory)) reserved_ = *found;
+    reserved_ = tree_.find(kReservedMemory);
     collect_memory();
     if (reserved_) collect_pools(*reserved_);
     for (NodeIndex node = 0; node < tree_.node_count(); ++node)

@@ -19,7 +19,7 @@ inline constexpr const char* kReservedMemory = "/reserved-memory";
 /// Slots are 2 KiB, and memory is shared by pages.
 inline constexpr std::uint64_t kPoolAlignment = 4096;
 /// The longest mapping that a pool's allocator has: a smaller pool never fits one. DT-8.
-inline constexpr std::uint64_t kLargestMapping = 256 * 1024;
+inline constexpr std::uint64_t kLargestMapping = std::uint64_t{256} << 10;
 
 /// A node that says it is a pool.
 struct Pool {
