@@ -100,6 +100,15 @@ std::string reason(const Error& e) {
       return "the device is read-only";
     case Errc::kNotSupportedByDevice:
       return "the device does not support the request";
+    case Errc::kNoEncryption:
+      return "the device does not offer the encryption that was asked for";
+    case Errc::kNotAuthentic:
+      return fmt::format(
+          "chain {} is not authentic: the two sides have different keys, or somebody changed, cut, "
+          "moved or repeated what was sealed",
+          e.address);
+    case Errc::kKeySpent:
+      return "the key has sealed as much as it may: the queue needs a reset, and a new one";
   }
   return fmt::format("error {}", static_cast<unsigned>(e.code));
 }

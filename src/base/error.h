@@ -56,6 +56,11 @@ enum class Errc : std::uint16_t {
   kIoError,
   kReadOnly,
   kNotSupportedByDevice,
+
+  // Encrypted queues.
+  kNoEncryption,  // detail: the feature, or the algorithm, that the device lacks
+  kNotAuthentic,  // address: the number of the chain
+  kKeySpent,
 };
 
 inline constexpr std::uint16_t kNoQueue = 0xffff;

@@ -83,6 +83,7 @@ class Chain {
   friend class ChainWalk;
   friend class SplitDeviceQueue;   // these two give it
   friend class PackedDeviceQueue;  // its head
+  friend class SealedDeviceQueue;  // puts what it opened in the place of what was sealed
 
   std::vector<window::SharedSpan> spans_;  // readable ones first
   std::size_t readable_count_ = 0;

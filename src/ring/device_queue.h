@@ -6,12 +6,13 @@
 
 #include "ring/concepts.h"
 #include "ring/packed_device_queue.h"
+#include "ring/sealed_device_queue.h"
 #include "ring/split_device_queue.h"
 
 namespace airlock::ring {
 
-/// The device's half of a queue in the negotiated format: device types use this, and don't know
-/// which. What each call promises, see SplitDeviceQueue. One thread at a time.
+/// The device's half of a queue in the negotiated format, encrypted or not: device types use this,
+/// and don't know which. What each call promises, see SplitDeviceQueue. One thread at a time.
 class DeviceQueue {
   // Above what uses it, since its return type is deduced.
   template <class F>
@@ -24,8 +25,9 @@ class DeviceQueue {
   }
 
  public:
-  /// Errors: those of the two formats' create().
+  /// Errors: those of the two formats' create(), of SealedDeviceQueue::create() with a secret.
   static Result<DeviceQueue> create(const QueueConfig& config, const window::Window& window) {
+    if (config.secret) return DeviceQueue(TRY(SealedDeviceQueue::create(config, window)));
     if (config.features.format == Format::kPacked) {
       return DeviceQueue(TRY(PackedDeviceQueue::create(config, window)));
     }
@@ -66,8 +68,9 @@ class DeviceQueue {
  private:
   explicit DeviceQueue(SplitDeviceQueue queue) : queue_(std::move(queue)) {}
   explicit DeviceQueue(PackedDeviceQueue queue) : queue_(std::move(queue)) {}
+  explicit DeviceQueue(SealedDeviceQueue queue) : queue_(std::move(queue)) {}
 
-  std::variant<SplitDeviceQueue, PackedDeviceQueue> queue_;
+  std::variant<SplitDeviceQueue, PackedDeviceQueue, SealedDeviceQueue> queue_;
 };
 
 static_assert(DeviceQueueLike<SplitDeviceQueue> && DeviceQueueLike<PackedDeviceQueue> &&

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/descriptor.h"
+#include "crypt/queue_secret.h"
 #include "ring/features.h"
 #include "ring/queue_record.h"
 #include "ring/queue_size.h"
@@ -122,6 +123,8 @@ struct QueueConfig {
   Features features{};
   // NOLINTNEXTLINE(readability-redundant-member-init): GCC wants it, to be left out where not used
   QueueRecord record{};  // ours: the driver knows nothing of it
+  // NOLINTNEXTLINE(readability-redundant-member-init): the same
+  crypt::SharedSecret secret{};  // null: the queue is not encrypted
 };
 
 /// A queue as its driver lays it out.
