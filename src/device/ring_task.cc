@@ -29,7 +29,8 @@ Result<ring::DeviceQueue> RingTask::open_ring(const QueueContext& context) {
                                               .driver = setup.driver_area,
                                               .device = setup.device_area},
                                     .features = features,
-                                    .record = context.record},
+                                    .record = context.record,
+                                    .secret = setup.secret},
                                    *context.window);
 }
 

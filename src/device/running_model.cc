@@ -63,6 +63,7 @@ Result<void> RunningModel::start_queue(const pci::Negotiated& negotiated,
   CHECK(transport_ != nullptr);
   std::erase_if(setups_, [&setup](const auto& old) { return old.index == setup.index; });
   setups_.push_back(setup);
+  setups_.back().secret.reset();
   CHECK(setup.index < metrics_.size());
   QueueMetrics& metrics = metrics_[setup.index];
   const auto interrupt = [this, &metrics, queue = setup.index] {

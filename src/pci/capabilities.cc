@@ -5,6 +5,7 @@
 #include <bitset>
 
 #include "core/range.h"
+#include "spec/queue_encryption.h"
 #include "spec/virtio_pci.h"
 
 namespace airlock::pci {
@@ -95,6 +96,7 @@ Result<void> Walk::visit_vendor(std::uint8_t position) {
     case spec::VIRTIO_PCI_CAP_ISR_CFG:
     case spec::VIRTIO_PCI_CAP_DEVICE_CFG:
     case spec::VIRTIO_PCI_CAP_SWIOTLB:
+    case spec::VIRTIO_PCI_CAP_ENCRYPTION_CFG:
       break;
     default:
       return {};  // reserved, or a vendor's own: not for this driver (BASE-1)
@@ -121,6 +123,11 @@ void Walk::take_plain(const spec::VirtioPciCap& cap, const BarRange& place) {
     case spec::VIRTIO_PCI_CAP_DEVICE_CFG:
       slot = &found_.device;
       usable = airlock_is_aligned(place.offset, kWord);
+      break;
+    case spec::VIRTIO_PCI_CAP_ENCRYPTION_CFG:
+      slot = &found_.encryption;
+      usable = place.length >= sizeof(spec::VirtioPciEncryptionCfg) &&
+               airlock_is_aligned(place.offset, kWord);
       break;
     default:  // VIRTIO_PCI_CAP_SWIOTLB; DEF-4: whole pages, or nobody can map it alone
       slot = &found_.swiotlb;

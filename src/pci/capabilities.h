@@ -64,6 +64,7 @@ struct VirtioPciCapabilities {
   std::optional<BarRange> device;
   std::optional<std::uint8_t> pci_cfg;  // offset in configuration space of the capability
   std::optional<BarRange> swiotlb;      // offset and length are multiples of a page (DEF-4)
+  std::optional<BarRange> encryption;   // VirtioPciEncryptionCfg, whole, 4-byte aligned (ENC-1)
   std::vector<SharedMemoryRegion> shared_memory;  // the first of each id
   std::optional<MsixLocation> msix;
   /// Instances that were passed over: reserved BAR, too short, outside its BAR, ...

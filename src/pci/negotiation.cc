@@ -42,6 +42,10 @@ Result<Negotiation> Negotiation::create(const NegotiationOptions& options) {
   if (!is_free(made.region_bit())) {
     return fail({.code = Errc::kUnsupported, .detail = made.region_bit()});
   }
+  if (made.encrypts() &&
+      (!is_free(options.encryption_bit) || options.encryption_bit == made.region_bit())) {
+    return fail({.code = Errc::kUnsupported, .detail = options.encryption_bit});
+  }
   return made;
 }
 
@@ -56,7 +60,8 @@ std::uint64_t Negotiation::offered(std::uint64_t model_features) const {
       spec::feature(spec::VIRTIO_F_VERSION_1) | spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM);
   const std::uint64_t region = shows_region() ? spec::feature(region_bit()) : 0;
   const std::uint64_t transport = options_.transport_features & kTransportFeatures;
-  return (model_features & kModelFeatures) | transport | always | region;
+  const std::uint64_t encryption = encrypts() ? spec::feature(options_.encryption_bit) : 0;
+  return (model_features & kModelFeatures) | transport | always | region | encryption;
 }
 
 Result<Negotiated> Negotiation::judge(std::uint64_t accepted, std::uint64_t offered) const {
@@ -64,6 +69,9 @@ Result<Negotiated> Negotiation::judge(std::uint64_t accepted, std::uint64_t offe
   if ((accepted & spec::feature(spec::VIRTIO_F_VERSION_1)) == 0)
     return refuse(Refusal::kNoVersion1);
   if ((accepted & ~offered) != 0) return refuse(Refusal::kNotOffered);
+  if (encrypts() && (accepted & spec::feature(options_.encryption_bit)) == 0) {
+    return refuse(Refusal::kNoEncryption);
+  }
 
   const bool region = shows_region() && (accepted & spec::feature(region_bit())) != 0;
   if (!region) {

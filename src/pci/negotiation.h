@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "pci/virtio_model.h"
+#include "spec/queue_encryption.h"
 #include "spec/virtio.h"
 
 namespace airlock::pci {
@@ -38,6 +39,10 @@ struct NegotiationOptions {
   /// The numbers of the drafts' features: provisional, so they can be moved (DEF-2).
   unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;
   unsigned dmb_bit = spec::VIRTIO_F_DMB;
+  unsigned encryption_bit = spec::VIRTIO_F_QUEUE_ENCRYPTION;
+  /// Queue buffer encryption by one of these (crypt::algorithm_bit()), or no service; 0: it is not
+  /// on offer. ENC-1.
+  std::uint32_t encryption = 0;
 };
 
 /// Why FEATURES_OK was withheld; Error::detail of kFeaturesRefused.
@@ -47,12 +52,14 @@ enum class Refusal : std::uint8_t {
   kNoRegion,          // the policy is kRequire, and it declined
   kNoAccessPlatform,  // VIRTIO_F_DMB without ACCESS_PLATFORM (DMB-D2)
   kByModel,           // the device type can't do this choice
+  kNoEncryption,      // it declined queue buffer encryption (ENC-1)
 };
 
 /// The rules of one device. Immutable; any thread.
 class Negotiation {
  public:
-  /// Errors: kUnsupported with a bit number that is not free for the region (detail: the number).
+  /// Errors: kUnsupported with a bit number that is not free for the region, or for encryption
+  /// (detail: the number).
   static Result<Negotiation> create(const NegotiationOptions& options);
 
   /// What the device offers, with the features of a device type. BASE-3, GEN-DV2.
@@ -65,6 +72,8 @@ class Negotiation {
   [[nodiscard]] unsigned region_bit() const;
   /// Whether the device shows the region at all: its BAR, its capability and its bit go together.
   [[nodiscard]] bool shows_region() const { return options_.policy != DmaPolicy::kOpen; }
+  /// Whether queues are encrypted: the capability, the registers and the bit go together. ENC-1.
+  [[nodiscard]] bool encrypts() const { return options_.encryption != 0; }
 
  private:
   explicit Negotiation(const NegotiationOptions& options) : options_(options) {}

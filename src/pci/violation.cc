@@ -51,6 +51,7 @@ std::string cause_in_region(std::uint64_t address, const ViolationContext& conte
 }
 
 std::string likely_cause(const Error& error, const ViolationContext& context) {
+  if (error.code == Errc::kNotAuthentic) return "nothing of it was used";
   switch (context.negotiated.reach) {
     case Reach::kNothing:
       if (context.negotiation.options().policy == DmaPolicy::kRequire) {
@@ -82,6 +83,8 @@ const char* refusal_text(Refusal why) {
       return "it accepted VIRTIO_F_DMB without VIRTIO_F_ACCESS_PLATFORM";
     case Refusal::kByModel:
       return "its choice of features contradicts itself";
+    case Refusal::kNoEncryption:
+      return "it does not encrypt its queues, which --encrypt asks for";
   }
   return "?";
 }

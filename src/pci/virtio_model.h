@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "crypt/queue_secret.h"
 #include "window/window.h"
 
 namespace airlock::pci {
@@ -31,6 +32,9 @@ struct QueueSetup {
   window::DriverAddress descriptor_area{};
   window::DriverAddress driver_area{};
   window::DriverAddress device_area{};
+  /// What its buffers are sealed with; null: they are not. Whoever has run the queue forgets it.
+  // NOLINTNEXTLINE(readability-redundant-member-init): GCC wants it, to be left out where not used
+  crypt::SharedSecret secret{};
 };
 
 /// What a device type may ask of its transport. Any thread.

@@ -16,6 +16,8 @@ namespace airlock::pci {
 
 namespace {
 
+constexpr const char* kNoKey = "no algorithm or no whole key to encrypt it with";
+
 /// The part of an access that falls on one structure.
 struct Overlap {
   std::uint32_t inside = 0;  // offset in the structure
@@ -155,6 +157,11 @@ void VirtioPciDevice::read_registers(std::uint64_t offset, std::span<std::byte> 
   if (const auto part = overlap(offset, target.size(), kDeviceConfigOffset, model_.config_size())) {
     model_.read_config(part.inside, target.subspan(part.skip, part.length));
   }
+  if (!encryption_) return;
+  if (const auto part =
+          overlap(offset, target.size(), kEncryptionOffset, EncryptionConfig::kLength)) {
+    encryption_->read(part.inside, target.subspan(part.skip, part.length));
+  }
 }
 
 void VirtioPciDevice::write_registers(std::uint64_t offset, std::span<const std::byte> source) {
@@ -166,7 +173,14 @@ void VirtioPciDevice::write_registers(std::uint64_t offset, std::span<const std:
   if (const auto part = overlap(offset, source.size(), kDeviceConfigOffset, model_.config_size())) {
     model_.write_config(part.inside, source.subspan(part.skip, part.length));
   }
-  if (offset >= kNotifyOffset && !source.empty()) notify(offset - kNotifyOffset);
+  if (offset >= kNotifyOffset && offset < kRegistersSize && !source.empty()) {
+    notify(offset - kNotifyOffset);
+  }
+  if (!encryption_) return;
+  if (const auto part =
+          overlap(offset, source.size(), kEncryptionOffset, EncryptionConfig::kLength)) {
+    encryption_->write(part.inside, source.subspan(part.skip, part.length));
+  }
 }
 
 // Each queue has an address of its own, so the address says which one. The value is not looked at,
@@ -236,7 +250,9 @@ void VirtioPciDevice::write_queue_enable(std::uint16_t queue) {
       check_queue(common_.queue(queue), common_.queue_size_max(queue), negotiated_, window_);
   if (fault) return violate(fault->error, fault->what);
   if (late) {
-    const auto started = model_.start_queue(negotiated_, common_.queue(queue));
+    const auto setup = setup_of(queue);
+    if (!setup) return violate(setup.error(), kNoKey);
+    const auto started = model_.start_queue(negotiated_, *setup);
     if (!started) return violate(started.error(), "");
   }
   common_.set_queue_enabled(queue);
@@ -249,11 +265,32 @@ void VirtioPciDevice::write_queue_reset(std::uint16_t queue) {
   if (!common_.queue_enabled(queue) || common_.queue_resetting(queue)) return;
   common_.begin_queue_reset(queue);
   model_.forget_queue(queue);
-  if (!running_) return common_.finish_queue_reset(queue);
+  if (!running_) return finish_queue_reset(queue);
   // A reset of the device that follows ends after this: the registers are still the ones meant.
   model_.reset_queue(queue, [this, queue, alive = std::weak_ptr<bool>(alive_)] {
-    if (!alive.expired()) common_.finish_queue_reset(queue);
+    if (!alive.expired()) finish_queue_reset(queue);
   });
+}
+
+void VirtioPciDevice::finish_queue_reset(std::uint16_t queue) {
+  common_.finish_queue_reset(queue);
+  if (encryption_) encryption_->reset_queue(queue);  // ENC-4
+}
+
+// ENC-3: with features agreed upon, before DRIVER_OK; later only of a queue that was reset by
+// itself, until it is enabled.
+bool VirtioPciDevice::encryption_open(std::uint16_t queue) const {
+  const std::uint8_t now = status_.load();
+  if (resetting_ || (now & spec::VIRTIO_CONFIG_S_FEATURES_OK) == 0) return false;
+  if ((now & spec::VIRTIO_CONFIG_S_DRIVER_OK) == 0) return true;
+  return common_.queue_was_reset(queue);
+}
+
+/// What a queue is started with.
+Result<QueueSetup> VirtioPciDevice::setup_of(std::uint16_t queue) {
+  QueueSetup setup = common_.queue(queue);
+  if (encryption_) setup.secret = TRY(encryption_->take(queue));
+  return setup;
 }
 
 void VirtioPciDevice::start_model() {
@@ -264,7 +301,10 @@ void VirtioPciDevice::start_model() {
   if ((now & spec::VIRTIO_CONFIG_S_FAILED) != 0) return;
   std::vector<QueueSetup> queues;
   for (std::uint16_t queue = 0; queue < common_.queue_count(); ++queue) {
-    if (common_.queue_enabled(queue)) queues.push_back(common_.queue(queue));
+    if (!common_.queue_enabled(queue)) continue;
+    auto setup = setup_of(queue);
+    if (!setup) return violate(setup.error(), kNoKey);
+    queues.push_back(std::move(*setup));
   }
   const auto started = model_.start(negotiated_, queues);
   if (!started) return violate(started.error(), "");
@@ -297,6 +337,7 @@ void VirtioPciDevice::finish_reset() {
   CHECK(resetting_);
   resetting_ = false;
   common_.reset();
+  if (encryption_) encryption_->reset();
   negotiated_ = {};
   window_.configure(window::AddressMode::kBus, window::Reach::kNothing);
   follow_region_bar();

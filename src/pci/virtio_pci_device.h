@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "pci/common_config.h"
 #include "pci/config_space.h"
+#include "pci/encryption_config.h"
 #include "pci/msix.h"
 #include "pci/negotiation.h"
 #include "pci/virtio_model.h"
@@ -35,6 +36,8 @@ inline constexpr std::uint32_t kIsrOffset = 0x1000;
 inline constexpr std::uint32_t kDeviceConfigOffset = 0x2000;
 inline constexpr std::uint32_t kNotifyOffset = 0x3000;
 inline constexpr std::uint32_t kRegistersSize = 0x4000;
+/// Behind them, in a BAR of twice the size, where queues are encrypted.
+inline constexpr std::uint32_t kEncryptionOffset = 0x4000;
 inline constexpr std::uint32_t kNotifyMultiplier = 4;
 inline constexpr std::uint16_t kQueuesMax = 0x1000 / kNotifyMultiplier;
 
@@ -106,6 +109,7 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
   Result<void> build_config();
   Result<void> add_virtio_capabilities();
   Result<void> add_region_capability();
+  Result<void> add_encryption_capability();
 
   void read_config_region(std::uint16_t offset, std::span<std::byte> target);
   void write_config_region(std::uint16_t offset, std::span<const std::byte> source);
@@ -122,6 +126,9 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
   void write_queue_enable(std::uint16_t queue) override;
   void write_queue_reset(std::uint16_t queue) override;
   void negotiate();
+  [[nodiscard]] bool encryption_open(std::uint16_t queue) const;
+  Result<QueueSetup> setup_of(std::uint16_t queue);
+  void finish_queue_reset(std::uint16_t queue);
   void start_model();
   void notify(std::uint64_t offset);
   void begin_reset();
@@ -138,6 +145,7 @@ class VirtioPciDevice final : public VirtioTransport, private CommonConfigOwner 
   MsixTable msix_table_;
   MsixVectors vectors_;
   CommonConfig common_;
+  std::unique_ptr<EncryptionConfig> encryption_;  // null: queues are not encrypted
   std::uint8_t window_capability_ = 0;  // offset of the PCI configuration access capability
 
   std::atomic<std::uint8_t> status_{0};

@@ -151,6 +151,11 @@ VirtioPciDevice::VirtioPciDevice(Parts parts, VirtioModel& model, window::Window
                .queue_sizes = std::move(parts.queue_sizes)},
               *this),
       log_limit_(std::move(parts.log_limit)) {
+  if (negotiation_.encrypts()) {
+    encryption_ = std::make_unique<EncryptionConfig>(
+        negotiation_.options().encryption, common_.queue_count(),
+        [this](std::uint16_t queue) { return encryption_open(queue); });
+  }
   window_.configure(window::AddressMode::kBus, window::Reach::kNothing);
   follow_region_bar();
 }
@@ -162,7 +167,8 @@ VirtioPciDevice::RegionInfo VirtioPciDevice::region_info(unsigned region) const 
 }
 
 Result<void> VirtioPciDevice::build_config() {
-  TRY(config_.define_bar(kRegistersBar, BarKind::kMemory32, kRegistersSize));
+  const std::uint32_t registers = encryption_ ? 2 * kRegistersSize : kRegistersSize;
+  TRY(config_.define_bar(kRegistersBar, BarKind::kMemory32, registers));
   TRY(config_.define_bar(kMsixBar, BarKind::kMemory32, msix_table_.bar_size()));
   if (negotiation_.shows_region()) {
     TRY(config_.define_bar(kRegionBar, BarKind::kMemory64Prefetchable, window_.region().size()));
@@ -174,6 +180,7 @@ Result<void> VirtioPciDevice::build_config() {
   config_.allow_write(static_cast<std::uint8_t>(msix + offsetof(spec::PciMsixCap, message_control)),
                       std::as_bytes(std::span(&switches, 1)));
   if (negotiation_.shows_region()) TRY(add_region_capability());
+  if (encryption_) TRY(add_encryption_capability());
   return {};
 }
 
@@ -222,6 +229,13 @@ Result<void> VirtioPciDevice::add_region_capability() {
   shared.cap.length.set(static_cast<std::uint32_t>(size));
   shared.length_hi.set(static_cast<std::uint32_t>(size >> 32));
   TRY(config_.add_capability(shared));
+  return {};
+}
+
+// ENC-1.
+Result<void> VirtioPciDevice::add_encryption_capability() {
+  TRY(config_.add_capability(registers_capability(spec::VIRTIO_PCI_CAP_ENCRYPTION_CFG,
+                                                  kEncryptionOffset, EncryptionConfig::kLength)));
   return {};
 }
 

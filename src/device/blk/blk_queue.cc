@@ -520,7 +520,8 @@ Result<std::unique_ptr<QueueTask>> make_blk_queue(const QueueContext& context,
                                            .driver = setup.driver_area,
                                            .device = setup.device_area},
                                  .features = features,
-                                 .record = context.record};
+                                 .record = context.record,
+                                 .secret = setup.secret};
   auto ring = TRY(ring::DeviceQueue::create(config, *context.window));
   std::unique_ptr<BlkHold> hold;
   if (options.on_error != OnError::kReport) {
