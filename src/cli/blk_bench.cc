@@ -221,6 +221,8 @@ void print(const BlkBenchOptions& options, const JobResult& sum, double seconds,
       {"iodepth", options.iodepth},
       {"numjobs", options.numjobs},
       {"in_place", options.in_place},
+      {"encryption",
+       options.encryption == crypt::Algorithm::kNone ? "off" : crypt::name_of(options.encryption)},
       {"seconds", seconds},
       {"requests", sum.requests},
       {"iops", iops},
@@ -244,9 +246,11 @@ void print(const BlkBenchOptions& options, const JobResult& sum, double seconds,
     fmt::print("{}\n", json.dump(2));
     return;
   }
-  fmt::print("{} bs={} iodepth={} numjobs={}{}: {:.0f} IOPS, {:.2f} GB/s\n", options.rw,
+  const bool encrypts = options.encryption != crypt::Algorithm::kNone;
+  fmt::print("{} bs={} iodepth={} numjobs={}{}{}: {:.0f} IOPS, {:.2f} GB/s\n", options.rw,
              format_size(options.bs), options.iodepth, options.numjobs,
-             options.in_place ? " in place" : "", iops, gb);
+             options.in_place ? " in place" : "",
+             encrypts ? fmt::format(" {}", crypt::name_of(options.encryption)) : "", iops, gb);
   fmt::print("  latency  p50 {:.1f} us, p99 {:.1f} us, p99.9 {:.1f} us\n", p50, p99, p999);
   fmt::print("  CPU      driver {:.0f} %, device {}\n", cpu.driver / seconds * 100,
              cpu.device ? fmt::format("{:.0f} %", *cpu.device / seconds * 100) : "unknown");
@@ -290,12 +294,17 @@ Result<void> ramp_up(const Jobs& jobs, std::chrono::microseconds time) {
 Outcome blk_bench(const BlkBenchOptions& options) {
   const auto pattern = pattern_of(options);
   if (!pattern) return std::unexpected(pattern.error());
+  if (options.in_place && options.encryption != crypt::Algorithm::kNone) {
+    return usage("--in-place", "what is in the region is not encrypted (--encrypt)",
+                 "give one of the two");
+  }
   driver::Blk::Options wanted;
   wanted.queues = options.numjobs;
   wanted.queue_size = options.queue_size;
   wanted.spin = options.poll_max;
   wanted.spin_cpu_percent = options.poll_cpu_percent;
   wanted.device.ring_features = options.ring_features;
+  wanted.device.encryption = options.encryption;
   auto disk = open_disk(options.device, wanted);
   if (!disk) return std::unexpected(disk.error());
   if (auto good = check(options, *disk->blk, *pattern); !good) return good;

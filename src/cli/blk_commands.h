@@ -9,6 +9,7 @@
 #include <string>
 
 #include "cli/outcome.h"
+#include "crypt/algorithm.h"
 #include "driver/virtio_device.h"
 
 namespace airlock::cli {
@@ -16,6 +17,7 @@ namespace airlock::cli {
 struct BlkInfoOptions {
   std::string device;
   std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
+  crypt::Algorithm encryption = crypt::Algorithm::kNone;         // of its queues' buffers
   bool json = false;
 };
 
@@ -23,6 +25,7 @@ struct BlkInfoOptions {
 struct BlkCopyOptions {
   std::string device;
   std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
+  crypt::Algorithm encryption = crypt::Algorithm::kNone;         // of its queues' buffers
   std::string file;
   std::uint64_t offset = 0;             // on the disk
   std::optional<std::uint64_t> length;  // default: to the end
@@ -32,6 +35,7 @@ struct BlkCopyOptions {
 struct BlkVerifyOptions {
   std::string device;
   std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
+  crypt::Algorithm encryption = crypt::Algorithm::kNone;         // of its queues' buffers
   std::uint64_t total = std::uint64_t{1} << 30U;                 // bytes to write
   std::uint64_t seed = 0;                                        // 0: chosen, and printed
   std::uint32_t depth_max = 128;
@@ -43,6 +47,7 @@ struct BlkVerifyOptions {
 struct BlkBenchOptions {
   std::string device;
   std::uint64_t ring_features = driver::kRingFeaturesByDefault;  // that the driver may accept
+  crypt::Algorithm encryption = crypt::Algorithm::kNone;         // of its queues' buffers
   std::string rw = "randread";  // read write rw randread randwrite randrw
   std::uint64_t bs = 4096;
   std::uint32_t iodepth = 1;

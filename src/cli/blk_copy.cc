@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // `airlock blk read` and `airlock blk write`: a pipeline of in-place buffers between the disk and a
-// file, so that nothing is copied on our side but by the kernel.
+// file, so that nothing is copied on our side but by the kernel; of private ones where queues are
+// encrypted.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <functional>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -26,9 +28,12 @@ constexpr std::size_t kDepth = 8;
 
 struct Piece {
   pool::InPlaceBuffer buffer;
-  std::uint64_t offset = 0;  // on the disk
+  std::vector<std::byte> own;  // in its place, where queues are encrypted
+  std::uint64_t offset = 0;    // on the disk
   std::uint64_t length = 0;
   bool done = false;
+
+  [[nodiscard]] std::span<std::byte> bytes() { return buffer ? buffer.span() : std::span(own); }
 };
 
 Result<Fd> open_file(const std::string& path, int flags) {
@@ -108,6 +113,10 @@ std::expected<std::array<Piece, kDepth>, Failure> make_pieces(driver::Blk& blk) 
   const std::uint64_t bytes =
       piece_bytes(blk.device().pool().max_mapping_bytes() / (2 * kDepth), blk.info().block_bytes);
   for (Piece& piece : pieces) {
+    if (blk.device().encrypts()) {
+      piece.own.resize(bytes);
+      continue;
+    }
     auto buffer = blk.allocate(bytes);
     if (!buffer) return disk_failed("find room in the region", buffer.error());
     piece.buffer = std::move(*buffer);
@@ -135,7 +144,8 @@ Outcome check_end(const BlkCopyOptions& options, const Fd& file, const Range& ra
 }  // namespace
 
 Outcome blk_read(const BlkCopyOptions& options) {
-  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features,
+                                                    .encryption = options.encryption}});
   if (!disk) return std::unexpected(disk.error());
   driver::Blk& blk = *disk->blk;
   const auto range = range_of(options, blk.info());
@@ -152,13 +162,13 @@ Outcome blk_read(const BlkCopyOptions& options) {
   const auto start = [&](std::size_t index) -> Result<void> {
     Piece& piece = (*pieces)[index];
     piece.offset = next;
-    piece.length = std::min<std::uint64_t>(piece.buffer.size(), range->end - next);
+    piece.length = std::min<std::uint64_t>(piece.bytes().size(), range->end - next);
     piece.done = piece.length == 0;
     if (piece.done) return {};
     next += piece.length;
     TRY(queue.submit({.op = driver::BlkOp::kRead,
                       .offset = piece.offset,
-                      .target = piece.buffer.span().first(piece.length),
+                      .target = piece.bytes().first(piece.length),
                       .cookie = index}));
     queue.kick();
     return {};
@@ -172,7 +182,7 @@ Outcome blk_read(const BlkCopyOptions& options) {
     if (auto done = wait_for(queue, *pieces, index); !done) {
       return disk_failed(fmt::format("read at {}", piece.offset), done.error());
     }
-    if (auto put = write_full(*file, piece.buffer.span().first(piece.length)); !put) {
+    if (auto put = write_full(*file, piece.bytes().first(piece.length)); !put) {
       return failed("write " + options.file, describe(put.error()), "make room or choose another");
     }
     written += piece.length;
@@ -184,7 +194,8 @@ Outcome blk_read(const BlkCopyOptions& options) {
 }
 
 Outcome blk_write(const BlkCopyOptions& options) {
-  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features,
+                                                    .encryption = options.encryption}});
   if (!disk) return std::unexpected(disk.error());
   driver::Blk& blk = *disk->blk;
   const auto range = range_of(options, blk.info());
@@ -205,10 +216,10 @@ Outcome blk_write(const BlkCopyOptions& options) {
     if (auto done = wait_for(queue, *pieces, index); !done) {
       return disk_failed(fmt::format("write at {}", piece.offset), done.error());
     }
-    const auto room = std::min<std::uint64_t>(piece.buffer.size(), range->end - next);
-    const auto got = read_full(*file, piece.buffer.span().first(room));
+    const auto room = std::min<std::uint64_t>(piece.bytes().size(), range->end - next);
+    const auto got = read_full(*file, piece.bytes().first(room));
     if (!got) return failed("read " + options.file, describe(got.error()), "check the file");
-    more = *got == piece.buffer.size() && next + *got < range->end;
+    more = *got == piece.bytes().size() && next + *got < range->end;
     if (*got == 0) break;
     if (*got % blk.info().block_bytes != 0) {
       return failed("write " + options.file,
@@ -219,7 +230,7 @@ Outcome blk_write(const BlkCopyOptions& options) {
     piece.done = false;
     const auto submitted = queue.submit({.op = driver::BlkOp::kWrite,
                                          .offset = next,
-                                         .source = piece.buffer.span().first(*got),
+                                         .source = piece.bytes().first(*got),
                                          .cookie = index});
     if (!submitted) return disk_failed(fmt::format("write at {}", next), submitted.error());
     queue.kick();

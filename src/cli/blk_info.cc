@@ -44,7 +44,8 @@ std::string printable(std::string text) {
 }  // namespace
 
 Outcome blk_info(const BlkInfoOptions& options) {
-  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features,
+                                                    .encryption = options.encryption}});
   if (!disk) return std::unexpected(disk.error());
   driver::Blk& blk = *disk->blk;
   auto id = blk.get_id();

@@ -20,7 +20,8 @@ constexpr std::uint64_t kCapacityMax = std::uint64_t{256} << 30U;
 Outcome blk_verify(BlkVerifyOptions options) {
   while (options.seed == 0)
     options.seed = std::random_device{}();
-  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features}});
+  auto disk = open_disk(options.device, {.device = {.ring_features = options.ring_features,
+                                                    .encryption = options.encryption}});
   if (!disk) return std::unexpected(disk.error());
   const driver::BlkInfo& info = disk->blk->info();
   if (info.read_only) return failed("verify", "the disk is read-only", "it overwrites the disk");

@@ -132,7 +132,8 @@ std::expected<std::unique_ptr<DeviceServer>, Failure> DeviceServer::open(
       .pci = {.negotiation = {.policy = options.dma,
                               .offer = options.address,
                               .transport_features =
-                                  options.ring_features & parts->made.transport_features},
+                                  options.ring_features & parts->made.transport_features,
+                              .encryption = options.encryption},
               .name = {}},
       .region_bytes = options.region,
       .pages = pages,

@@ -42,6 +42,24 @@ void add_disk(CLI::App& app, Options& options) {
       "what our driver may use, where it is on offer (all but in_order and notification_data)");
 }
 
+/// The same, and what commands of ours alone have.
+template <class Options>
+void add_own_disk(CLI::App& app, Options& options) {
+  add_disk(app, options);
+  app.add_option_function<std::string>(
+         "--encrypt",
+         [&options](const std::string& text) {
+           const auto chosen = crypt::parse_algorithm(text);
+           if (!chosen) {
+             throw CLI::ValidationError(
+                 "--encrypt", fmt::format("'{}' is none of {}", text, crypt::algorithm_names()));
+           }
+           options.encryption = *chosen;
+         },
+         fmt::format("encrypt what crosses the region: {} (off)", crypt::algorithm_names()))
+      ->type_name("ALGORITHM");
+}
+
 struct ServeCommands {
   std::string config;
   ServeBlkOptions blk;
@@ -127,7 +145,7 @@ struct BlkCommands {
 void add_copy(CLI::App& blk, Action& action, BlkCopyOptions& options, bool read) {
   CLI::App& app = read ? *blk.add_subcommand("read", "Copy the disk, or a part of it, to a file")
                        : *blk.add_subcommand("write", "Copy a file to the disk, then flush");
-  add_disk(app, options);
+  add_own_disk(app, options);
   app.add_option(read ? "--output" : "--input", options.file, "a file, or - for a pipe")
       ->required()
       ->type_name("FILE");
@@ -153,7 +171,7 @@ void add_copy(CLI::App& blk, Action& action, BlkCopyOptions& options, bool read)
 void add_verify(CLI::App& blk, Action& action, BlkVerifyOptions& options) {
   CLI::App& app = *blk.add_subcommand(
       "verify", "OVERWRITE the disk with random data at random places, and check all of it");
-  add_disk(app, options);
+  add_own_disk(app, options);
   add_size(app, "--total", options.total, "bytes to write (1G)");
   add_size(app, "--bs-max", options.block_max, "largest request (4M)");
   app.add_option("--iodepth-max", options.depth_max, "most requests in flight (128)")
@@ -167,7 +185,7 @@ void add_verify(CLI::App& blk, Action& action, BlkVerifyOptions& options) {
 
 void add_bench(CLI::App& blk, Action& action, BlkBenchOptions& options) {
   CLI::App& app = *blk.add_subcommand("bench", "Measure the disk, in fio's words");
-  add_disk(app, options);
+  add_own_disk(app, options);
   app.add_option("--rw", options.rw, "read write rw randread randwrite randrw (randread)")
       ->type_name("PATTERN");
   add_size(app, "--bs", options.bs, "bytes a request (4k)");
@@ -203,7 +221,7 @@ void add_blk(CLI::App& blk, Action& action, BlkCommands& commands) {
   blk.preparse_callback([](std::size_t) { set_log_level(LogLevel::kWarning); });
   blk.footer("example:\n  airlock blk info --device vfio-user:/run/disk.sock");
   CLI::App& info = *blk.add_subcommand("info", "What the disk says of itself");
-  add_disk(info, commands.info);
+  add_own_disk(info, commands.info);
   info.add_flag("--json", commands.info.json, "print JSON");
   info.footer("example:\n  airlock blk info --device pci:0000:00:05.0");
   info.callback([&] { action = [&] { return blk_info(commands.info); }; });

@@ -18,6 +18,8 @@ namespace airlock::cli {
 
 /// What every kind of device has. `options` outlives the parsing.
 void add_serve_options(CLI::App& app, ServeOptions& options);
+/// --encrypt, of those whose queues our driver can encrypt. The same.
+void add_serve_encryption(CLI::App& app, ServeOptions& options);
 
 // Each adds its subcommand to `serve`, which sets `action`. `options` outlives the action.
 void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options);

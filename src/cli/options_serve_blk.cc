@@ -10,6 +10,7 @@ void add_serve_blk(CLI::App& serve, Action& action, ServeBlkOptions& options) {
       ->required()
       ->type_name("BACKEND");
   add_serve_options(app, options.serve);
+  add_serve_encryption(app, options.serve);
   app.add_flag("--readonly", options.read_only, "refuse writes");
   app.add_option("--queues", options.queues, "request queues, a thread each (1)")
       ->check(CLI::Range(1, 64))

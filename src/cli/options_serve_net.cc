@@ -14,6 +14,7 @@ void add_serve_net(CLI::App& serve, Action& action, ServeNetOptions& options) {
       ->required()
       ->type_name("BACKEND");
   add_serve_options(app, options.serve);
+  add_serve_encryption(app, options.serve);
   app.add_option_function<std::string>(
          "--mac",
          [&options](const std::string& text) {

@@ -2,6 +2,7 @@
 #include "cli/serve_options.h"
 
 #include "cli/options_serve.h"
+#include "crypt/algorithm.h"
 
 namespace airlock::cli {
 
@@ -36,6 +37,22 @@ void add_serve_options(CLI::App& app, ServeOptions& options) {
                    "debuggers");
   app.add_option("--stats", options.stats, "write counters here as JSON at the end, and on SIGUSR1")
       ->type_name("FILE");
+}
+
+void add_serve_encryption(CLI::App& app, ServeOptions& options) {
+  app.add_option_function<std::string>(
+         "--encrypt",
+         [&options](const std::string& text) {
+           const auto chosen = crypt::parse_algorithms(text);
+           if (!chosen) {
+             throw CLI::ValidationError("--encrypt", fmt::format("'{}' is not made of {}", text,
+                                                                 crypt::algorithm_names()));
+           }
+           options.encryption = *chosen;
+         },
+         fmt::format("serve only a driver that encrypts its buffers, by one of these: {} (off)",
+                     crypt::algorithm_names()))
+      ->type_name("LIST");
 }
 
 }  // namespace airlock::cli

@@ -19,6 +19,7 @@ struct ServeOptions {
   pci::DmaPolicy dma = pci::DmaPolicy::kRequire;
   pci::AddressOffer address = pci::AddressOffer::kBus;
   std::uint64_t ring_features = ring::Features::kMask | pci::kTransportFeatures;  // on offer
+  std::uint32_t encryption = 0;  // algorithms on offer (crypt::algorithm_bit()); 0: none asked for
   std::chrono::microseconds poll_max{100};
   unsigned poll_cpu_percent = 100;  // of a core, that a queue polls away in vain
   std::string stats;                // file for the counters, written at the end and on SIGUSR1

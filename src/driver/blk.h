@@ -51,8 +51,10 @@ class Blk {
   [[nodiscard]] std::size_t queue_count() const { return queues_.size(); }
   [[nodiscard]] BlkQueue& queue(std::size_t index) { return *queues_.at(index); }
 
-  /// Memory for requests that copy nothing, page aligned. Errors: those of Pool::allocate().
+  /// Memory for requests that copy nothing, page aligned. Errors: those of Pool::allocate();
+  /// kUnsupported (queues are encrypted, and what is there is not: ENC-12).
   Result<pool::InPlaceBuffer> allocate(std::uint64_t bytes) {
+    if (device_->encrypts()) return fail(Errc::kUnsupported);
     return device_->pool().allocate(bytes, pool::kPageBytes);
   }
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 
 #include "core/range.h"
+#include "driver/blk_sealed.h"
+#include "driver/blk_wire.h"
 #include "spec/virtio_blk.h"
 
 namespace airlock::driver {
@@ -24,38 +26,6 @@ constexpr std::uint32_t kTableLine = 4;
 constexpr std::uint32_t kTableMost = 8;
 // So many new requests are shown to the device even while there are completions to hand out.
 constexpr std::uint32_t kAnnounceBatch = 8;
-
-bool has_bytes(BlkOp op) {
-  return op == BlkOp::kRead || op == BlkOp::kWrite;
-}
-
-bool has_range(BlkOp op) {
-  return op == BlkOp::kDiscard || op == BlkOp::kWriteZeroes;
-}
-
-std::uint32_t request_type(BlkOp op) {
-  switch (op) {
-    case BlkOp::kRead:
-      return spec::VIRTIO_BLK_T_IN;
-    case BlkOp::kWrite:
-      return spec::VIRTIO_BLK_T_OUT;
-    case BlkOp::kFlush:
-      return spec::VIRTIO_BLK_T_FLUSH;
-    case BlkOp::kDiscard:
-      return spec::VIRTIO_BLK_T_DISCARD;
-    case BlkOp::kWriteZeroes:
-      return spec::VIRTIO_BLK_T_WRITE_ZEROES;
-    case BlkOp::kGetId:
-      return spec::VIRTIO_BLK_T_GET_ID;
-  }
-  return spec::VIRTIO_BLK_T_FLUSH;
-}
-
-std::uint64_t length_of(const BlkRequest& request) {
-  if (request.op == BlkOp::kRead) return request.target.size();
-  if (request.op == BlkOp::kWrite) return request.source.size();
-  return has_range(request.op) ? request.length : 1;
-}
 
 // One by one, each as it was written: a wider load of what the caller has just written would wait
 // until all earlier stores, those to the ring among them, have left this processor.
@@ -80,6 +50,12 @@ std::uint32_t part_of(const ring::Completion& completion) {
 }
 
 }  // namespace
+
+BlkQueue::BlkQueue(VirtioDevice& device, const Limits& limits)
+    : device_(device),
+      limits_(limits),
+      spin_(limits.spin, limits.spin_cpu_percent),
+      pace_(limits.spin) {}
 
 BlkQueue::~BlkQueue() {
   stop({.code = Errc::kWrongState});
@@ -141,15 +117,19 @@ Result<void> BlkQueue::attach(std::unique_ptr<Queue> queue) {
   broken_ = Error{.code = Errc::kQueueBroken};
   ring::DriverQueue& ring = queue_->ring();
   const std::uint32_t slots = ring.size().value();
-  if (slots < kRequestParts + 1) return fail({.code = Errc::kBadQueueSize, .detail = slots});
+  request_buffers_ = queue_->cipher() != nullptr ? BlkSealed::kRequestBuffers : kRequestParts;
+  if (slots < request_buffers_ + 1) return fail({.code = Errc::kBadQueueSize, .detail = slots});
   const std::uint64_t block = limits_.info.block_bytes;
-  const std::uint64_t segments = std::min(slots - kRequestParts, limits_.info.segments_max);
+  const std::uint64_t segments = std::min(slots - request_buffers_, limits_.info.segments_max);
   const std::uint64_t by_device = segments * limits_.info.segment_bytes_max;
   part_bytes_max_ = std::min(limits_.part_bytes_max, by_device) / block * block;
   if (part_bytes_max_ == 0) {
     return fail({.code = Errc::kMalformed, .detail = offsetof(spec::VirtioBlkConfig, size_max)});
   }
   const std::uint32_t count = slots / ring.slots_for(kRequestParts);
+  if (queue_->cipher() != nullptr) {
+    sealed_ = TRY(BlkSealed::create(device_.pool(), *queue_->cipher(), count));
+  }
   frames_ = TRY(device_.pool().allocate_coherent(count * kFrameBytes, pool::kPageBytes));
   parts_.assign(count, {});
   free_parts_.clear();
@@ -194,6 +174,7 @@ void BlkQueue::detach() {
   for (const pool::Pinned& pinned : abandoned_)
     MUST(device_.pool().unpin(pinned));
   abandoned_.clear();
+  sealed_.reset();
   queue_.reset();
   frames_.reset();
 }
@@ -243,6 +224,8 @@ Result<void> BlkQueue::pin_whole(Pending& pending) {
   const std::span<const std::byte> memory =
       request.op == BlkOp::kWrite ? request.source : request.target;
   pending.is_pinned = has_bytes(request.op) && device_.pool().contains(memory);
+  // ENC-12: in the clear it is in the region already.
+  if (pending.is_pinned && sealed_) return fail(Errc::kUnsupported);
   if (pending.is_pinned) pending.pinned = TRY(device_.pool().pin(memory));
   return {};
 }
@@ -275,7 +258,7 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
   }
   std::uint64_t bytes = part_bytes(pending);
   const std::uint32_t buffers =
-      kRequestParts + (has_bytes(pending.request.op) ? segments(bytes) : 1);
+      request_buffers_ + (has_bytes(pending.request.op) ? segments(bytes) : 1);
   if (free_parts_.empty() || queue_->ring().free_slots() < queue_->ring().slots_for(buffers)) {
     ++counters_.ring_full;
     return false;
@@ -291,8 +274,8 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
     if (free_parts_.size() != parts_.size() || half == 0) return false;
     bytes = half;
   }
-  write_frame(part_index, pending);
-  const auto put = put_in_ring(part_index);
+  if (!sealed_) write_frame(part_index, pending);
+  const auto put = sealed_ ? put_sealed(part_index, pending) : put_in_ring(part_index);
   if (!put) {
     undo_data(part);
     if (put.error().code == Errc::kQueueFull) return false;
@@ -313,6 +296,7 @@ Result<bool> BlkQueue::issue(std::uint32_t index) {
 Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint64_t bytes) {
   part.bytes = bytes;
   if (!has_bytes(part.op)) return true;
+  if (sealed_) return place_sealed(part);
   const BlkRequest& request = pending.request;
   const std::uint64_t done = length_of(request) - pending.left;
   const bool reads = part.op == BlkOp::kRead;
@@ -338,28 +322,35 @@ Result<bool> BlkQueue::place_data(const Pending& pending, Part& part, std::uint6
 
 void BlkQueue::undo_data(Part& part) {
   if (part.data == Part::Data::kMapped) MUST(device_.pool().unmap(part.mapped, 0));
+  if (part.data == Part::Data::kSealed) release_sealed(part);
   part.data = Part::Data::kNone;
 }
 
 void BlkQueue::write_frame(std::uint32_t part_index, const Pending& pending) {
   const Part& part = parts_[part_index];
   const std::uint64_t at = frame(part_index);
-  const std::uint64_t sector = pending.next / spec::VIRTIO_BLK_SECTOR_BYTES;
   const shm::SharedBytes& shared = frames_.bytes();
   shared.fill_zero(at, kFrameBytes);
-  shared.put(at, spec::VirtioBlkReqHeader{.type = Le32(request_type(part.op)),
-                                          .reserved = Le32(0),
-                                          .sector = Le64(has_bytes(part.op) ? sector : 0)});
+  shared.put(at, header_of(part, pending));
   shared.store_relaxed<std::uint8_t>(at + kStatusAt, kNoStatus);
-  if (!has_range(part.op)) return;
+  if (has_range(part.op)) shared.put(at + kPayloadAt, range_of(part, pending));
+}
+
+spec::VirtioBlkReqHeader BlkQueue::header_of(const Part& part, const Pending& pending) const {
+  const std::uint64_t sector = pending.next / spec::VIRTIO_BLK_SECTOR_BYTES;
+  return {.type = Le32(request_type(part.op)),
+          .reserved = Le32(0),
+          .sector = Le64(has_bytes(part.op) ? sector : 0)};
+}
+
+spec::VirtioBlkDiscardWriteZeroes BlkQueue::range_of(const Part& part,
+                                                     const Pending& pending) const {
   const bool unmap = part.op == BlkOp::kWriteZeroes && pending.request.unmap &&
                      limits_.info.write_zeroes_may_unmap;
-  shared.put(at + kPayloadAt,
-             spec::VirtioBlkDiscardWriteZeroes{
-                 .sector = Le64(sector),
-                 .num_sectors =
-                     Le32(static_cast<std::uint32_t>(part.bytes / spec::VIRTIO_BLK_SECTOR_BYTES)),
-                 .flags = Le32(unmap ? spec::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0)});
+  return {
+      .sector = Le64(pending.next / spec::VIRTIO_BLK_SECTOR_BYTES),
+      .num_sectors = Le32(static_cast<std::uint32_t>(part.bytes / spec::VIRTIO_BLK_SECTOR_BYTES)),
+      .flags = Le32(unmap ? spec::VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0)};
 }
 
 Result<void> BlkQueue::put_in_ring(std::uint32_t part_index) {
@@ -412,7 +403,14 @@ bool BlkQueue::reap() {
       ++count;
     }
     for (const ring::Completion& completion : std::span(returned_).first(count)) {
-      finish_part(part_of(completion), completion.written_bytes);
+      if (!sealed_) {
+        finish_part(part_of(completion), completion.written_bytes);
+        continue;
+      }
+      const auto opened = finish_sealed(part_of(completion), completion.written_bytes);
+      if (opened) continue;
+      lie = opened.error();  // ENC-9: of those behind it nothing is looked at
+      break;
     }
   }
   if (any) notified_ = false;
@@ -422,10 +420,13 @@ bool BlkQueue::reap() {
 
 void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
   CHECK(part_index < parts_.size() && parts_[part_index].live);
-  const Part& part = parts_[part_index];
-  const std::uint64_t at = frame(part_index);
   // Read once: what it is now decides, whatever the device makes of it later (HD-11).
-  const auto status = frames_.bytes().load_relaxed<std::uint8_t>(at + kStatusAt);
+  const auto status = frames_.bytes().load_relaxed<std::uint8_t>(frame(part_index) + kStatusAt);
+  conclude_part(part_index, status, written);
+}
+
+void BlkQueue::conclude_part(std::uint32_t part_index, std::uint8_t status, std::uint32_t written) {
+  const Part& part = parts_[part_index];
   const auto error = judge(part, status, written);
   Pending& pending = pending_[part.pending];
   if (error) {
@@ -433,11 +434,13 @@ void BlkQueue::finish_part(std::uint32_t part_index, std::uint32_t written) {
   } else {
     if (part.op == BlkOp::kRead) counters_.bytes_read += part.bytes;
     if (part.op == BlkOp::kWrite) counters_.bytes_written += part.bytes;
-    if (part.data == Part::Data::kMapped) {
+    if (part.data == Part::Data::kMapped || part.data == Part::Data::kSealed) {
       ++counters_.copies;
       counters_.bytes_copied += part.bytes;
     }
-    if (part.op == BlkOp::kGetId) frames_.bytes().copy_out(at + kPayloadAt, pending.request.target);
+    if (part.op == BlkOp::kGetId && !sealed_) {
+      frames_.bytes().copy_out(frame(part_index) + kPayloadAt, pending.request.target);
+    }
   }
   const std::uint32_t index = part.pending;
   release_part(part_index, !error && part.op == BlkOp::kRead ? part.bytes : 0);

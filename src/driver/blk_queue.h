@@ -21,6 +21,8 @@
 
 namespace airlock::driver {
 
+class BlkSealed;
+
 /// One queue of a disk. Requests go in with submit() and come out of poll(), in any order, each
 /// exactly once, whatever the device does. One thread at a time; queues are independent.
 ///
@@ -41,11 +43,7 @@ class BlkQueue {
   };
 
   /// The queue begins detached. `device` outlives it.
-  BlkQueue(VirtioDevice& device, const Limits& limits)
-      : device_(device),
-        limits_(limits),
-        spin_(limits.spin, limits.spin_cpu_percent),
-        pace_(limits.spin) {}
+  BlkQueue(VirtioDevice& device, const Limits& limits);
   ~BlkQueue();
   BlkQueue(const BlkQueue&) = delete;
   BlkQueue& operator=(const BlkQueue&) = delete;
@@ -122,7 +120,7 @@ class BlkQueue {
   };
   // One request of the ring, with a frame in shared memory for its header and status.
   struct Part {
-    enum class Data : std::uint8_t { kNone, kMapped, kPinned };
+    enum class Data : std::uint8_t { kNone, kMapped, kPinned, kSealed };
     std::uint32_t pending = 0;
     std::uint64_t bytes = 0;
     BlkOp op = BlkOp::kFlush;
@@ -139,10 +137,14 @@ class BlkQueue {
   Result<bool> place_data(const Pending& pending, Part& part, std::uint64_t bytes);
   void undo_data(Part& part);
   void write_frame(std::uint32_t part_index, const Pending& pending);
+  [[nodiscard]] spec::VirtioBlkReqHeader header_of(const Part& part, const Pending& pending) const;
+  [[nodiscard]] spec::VirtioBlkDiscardWriteZeroes range_of(const Part& part,
+                                                           const Pending& pending) const;
   Result<void> put_in_ring(std::uint32_t part_index);
   void append_data(std::vector<ring::Buffer>& buffers, const Part& part) const;
   bool reap();
   void finish_part(std::uint32_t part_index, std::uint32_t written);
+  void conclude_part(std::uint32_t part_index, std::uint8_t status, std::uint32_t written);
   void release_part(std::uint32_t part_index, std::uint64_t written);
   void end_part(Pending& pending, std::uint32_t index);
   void complete(std::uint32_t index);
@@ -157,12 +159,21 @@ class BlkQueue {
   void sleep(const Deadline& deadline);
   [[nodiscard]] std::uint64_t frame(std::uint32_t part_index) const;
 
+  // Where buffers are encrypted.
+  Result<bool> place_sealed(Part& part);
+  void release_sealed(const Part& part);
+  Result<void> put_sealed(std::uint32_t part_index, const Pending& pending);
+  std::unexpected<Error> end_with(const Error& error);
+  Result<void> finish_sealed(std::uint32_t part_index, std::uint32_t written);
+
   VirtioDevice& device_;
   Limits limits_;
   SpinWindow spin_;
   PollPace pace_;  // of waits without an interrupt
   std::unique_ptr<Queue> queue_;
-  std::uint64_t part_bytes_max_ = 0;  // with this ring
+  std::uint64_t part_bytes_max_ = 0;   // with this ring
+  std::uint32_t request_buffers_ = 0;  // of a request, besides those of its data
+  std::unique_ptr<BlkSealed> sealed_;  // null: the queue is not encrypted
   pool::CoherentBuffer frames_;
   std::vector<Part> parts_;
   std::vector<std::uint32_t> free_parts_;

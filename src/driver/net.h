@@ -51,8 +51,10 @@ class Net {
   [[nodiscard]] NetReceiver& receiver(std::size_t pair) { return *receivers_.at(pair); }
   [[nodiscard]] NetSender& sender(std::size_t pair) { return *senders_.at(pair); }
 
-  /// Memory for frames that are sent without a copy. Errors: those of Pool::allocate().
+  /// Memory for frames that are sent without a copy. Errors: those of Pool::allocate();
+  /// kUnsupported (queues are encrypted, and what is there is not: ENC-12).
   Result<pool::InPlaceBuffer> allocate(std::uint64_t bytes) {
+    if (device_->encrypts()) return fail(Errc::kUnsupported);
     return device_->pool().allocate(bytes, pool::kSlotBytes);
   }
 

@@ -37,7 +37,10 @@ class NetControl {
   void detach();
 
  private:
-  Result<std::uint8_t> exchange(std::span<const ring::Buffer> readable);
+  Result<std::uint8_t> run_sealed(std::uint8_t command_class, std::uint8_t command,
+                                  std::span<const std::byte> data);
+  Result<void> exchange(std::span<const ring::Buffer> readable, std::uint32_t answer_bytes);
+  static Result<void> judge(std::uint8_t ack);
 
   NetRing ring_;
   std::chrono::milliseconds timeout_;

@@ -2,9 +2,12 @@
 #include "driver/net_receiver.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "core/range.h"
+#include "driver/sealed_message.h"
 
 namespace airlock::driver {
 
@@ -17,9 +20,10 @@ constexpr std::uint32_t kShowShare = 4;
 // Dropped by one look.
 constexpr unsigned kNonsenseMax = 64;
 
-std::uint32_t buffer_bytes_for(const NetInfo& info) {
+std::uint32_t buffer_bytes_for(const NetInfo& info, bool sealed) {
   if (info.mergeable) return kMergeableBytes;
-  const std::uint64_t whole = kHeaderBytes + kTaggedEthernetBytes + std::uint64_t{info.mtu};
+  const std::uint64_t tag = sealed ? crypt::kTagBytes : 0;
+  const std::uint64_t whole = kHeaderBytes + kTaggedEthernetBytes + std::uint64_t{info.mtu} + tag;
   return static_cast<std::uint32_t>((whole + pool::kSlotBytes - 1) / pool::kSlotBytes *
                                     pool::kSlotBytes);
 }
@@ -29,7 +33,7 @@ std::uint32_t buffer_bytes_for(const NetInfo& info) {
 NetReceiver::NetReceiver(VirtioDevice& device, const Limits& limits)
     : ring_(device, limits.spin),
       limits_(limits),
-      buffer_bytes_(buffer_bytes_for(limits.info)),
+      buffer_bytes_(buffer_bytes_for(limits.info, device.encrypts())),
       frame_(limits.info.mergeable ? kReceivedFrameMax : buffer_bytes_ - kHeaderBytes) {}
 
 NetReceiver::~NetReceiver() {
@@ -65,6 +69,10 @@ Result<void> NetReceiver::attach(std::unique_ptr<Queue> queue) {
   if (buffer_count_ == 0) return fail({.code = Errc::kTooLarge, .address = buffer_bytes_});
   buffers_ = TRY(ring_.device().pool().allocate_coherent(
       std::uint64_t{buffer_count_} * buffer_bytes_, pool::kPageBytes));
+  if (ring_.cipher() != nullptr) {
+    sealed_.assign(buffer_count_, {});
+    opened_.resize(buffer_bytes_);
+  }
   ring_.begin();
   for (std::uint32_t i = 0; i < buffer_count_; i++)
     give_back(i);
@@ -114,9 +122,13 @@ bool NetReceiver::assemble() {
 Result<bool> NetReceiver::take_buffer(const ring::Completion& completion) {
   const auto index = static_cast<std::uint32_t>(completion.cookie);
   CHECK(index < buffer_count_);
+  if (ring_.cipher() != nullptr) return take_sealed(completion);
   std::uint32_t skipped = 0;
   if (assembly_.buffers_left == 0) {
-    TRY(begin_frame(index, completion.written_bytes));
+    const std::uint32_t written = completion.written_bytes;
+    if (written < kHeaderBytes) return fail({.code = Errc::kBadLength, .detail = written});
+    TRY(begin_frame(
+        buffers_.bytes().snapshot<spec::VirtioNetHdr>(std::uint64_t{index} * buffer_bytes_)));
     skipped = kHeaderBytes;
   }
   const std::uint32_t bytes = completion.written_bytes - skipped;
@@ -130,11 +142,33 @@ Result<bool> NetReceiver::take_buffer(const ring::Completion& completion) {
   return assembly_.buffers_left == 0;
 }
 
+// The same of an encrypted queue: nothing of it is looked at before all of it is known to be the
+// device's. ENC-9.
+Result<bool> NetReceiver::take_sealed(const ring::Completion& completion) {
+  const auto index = static_cast<std::uint32_t>(completion.cookie);
+  std::span<const std::byte> message =
+      TRY(open_message(*ring_.cipher(), sealed_[index], completion.written_bytes, buffers_.bytes(),
+                       std::uint64_t{index} * buffer_bytes_, opened_));
+  const auto bad_length = [&completion] {
+    return fail({.code = Errc::kBadLength, .detail = completion.written_bytes});
+  };
+  if (assembly_.buffers_left == 0) {
+    if (message.size() < kHeaderBytes) return bad_length();
+    spec::VirtioNetHdr header;
+    std::memcpy(&header, message.data(), sizeof header);
+    TRY(begin_frame(header));
+    message = message.subspan(kHeaderBytes);
+  }
+  if (message.size() > frame_.size() - assembly_.bytes) return bad_length();
+  std::ranges::copy(message, frame_.begin() + static_cast<std::ptrdiff_t>(assembly_.bytes));
+  assembly_.bytes += message.size();
+  assembly_.buffers_left--;
+  return assembly_.buffers_left == 0;
+}
+
 // VIRTIO 1.3, 5.1.6.4: the first buffer has the header, which says how many there are.
-Result<void> NetReceiver::begin_frame(std::uint32_t index, std::uint32_t written) {
-  if (written < kHeaderBytes) return fail({.code = Errc::kBadLength, .detail = written});
-  assembly_.header =
-      buffers_.bytes().snapshot<spec::VirtioNetHdr>(std::uint64_t{index} * buffer_bytes_);
+Result<void> NetReceiver::begin_frame(const spec::VirtioNetHdr& header) {
+  assembly_.header = header;
   assembly_.bytes = 0;
   assembly_.buffers_left = 1;
   if (!limits_.info.mergeable) return {};
@@ -176,6 +210,11 @@ void NetReceiver::give_back(std::uint32_t index) {
   const std::uint64_t at =
       std::to_underlying(buffers_.offset()) + std::uint64_t{index} * buffer_bytes_;
   const ring::Buffer buffer{.offset = window::RegionOffset{at}, .length = buffer_bytes_};
+  if (ring_.cipher() != nullptr) {
+    const auto chain = ring_.cipher()->next_chain(0, buffer_bytes_);
+    if (!chain) return ring_.stop_device(chain.error());
+    sealed_[index] = *chain;
+  }
   const auto put = ring_.ring().submit({}, std::span(&buffer, 1), index);
   if (!put) return ring_.stop_device(put.error());
   unshown_++;

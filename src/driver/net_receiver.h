@@ -67,7 +67,8 @@ class NetReceiver {
 
   bool assemble();
   Result<bool> take_buffer(const ring::Completion& completion);
-  Result<void> begin_frame(std::uint32_t index, std::uint32_t written);
+  Result<bool> take_sealed(const ring::Completion& completion);
+  Result<void> begin_frame(const spec::VirtioNetHdr& header);
   bool accept();
   void give_back(std::uint32_t index);
 
@@ -76,6 +77,8 @@ class NetReceiver {
   std::uint32_t buffer_bytes_;
   pool::CoherentBuffer buffers_;
   std::uint32_t buffer_count_ = 0;
+  std::vector<crypt::SealedChain> sealed_;  // by buffer, where the queue is encrypted
+  std::vector<std::byte> opened_;           // what one of them had
   std::vector<std::byte> frame_;
   Assembly assembly_;
   NetReceived received_;

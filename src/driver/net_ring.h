@@ -23,6 +23,8 @@ class NetRing {
 
   [[nodiscard]] VirtioDevice& device() { return device_; }
   [[nodiscard]] ring::DriverQueue& ring() { return queue_->ring(); }
+  /// What every message is sealed and opened with; null where the queue is not encrypted.
+  [[nodiscard]] crypt::QueueCipher* cipher() { return queue_->cipher(); }
   [[nodiscard]] bool attached() const { return queue_ != nullptr; }
   [[nodiscard]] bool usable() const { return queue_ != nullptr && !broken_; }
   [[nodiscard]] const std::optional<Error>& broken() const { return broken_; }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver/net_sender.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
 #include "core/range.h"
+#include "driver/sealed_message.h"
 #include "spec/virtio_net.h"
 
 namespace airlock::driver {
@@ -13,6 +15,8 @@ namespace {
 
 // From one header to the next: a cache line, so that the device's reading of one disturbs no other.
 constexpr std::uint64_t kHeaderStride = 64;
+// Of the pool, for the frames of an encrypted queue, which stand where headers do otherwise.
+constexpr std::uint64_t kSealedBytesMost = std::uint64_t{1} << 20;
 constexpr std::uint32_t kFrameBuffers = 2;  // the header, the frame
 
 spec::VirtioNetHdr header_of(const NetFrame& frame) {
@@ -43,10 +47,14 @@ Result<std::uint64_t> NetSender::submit(const NetFrame& frame) {
   }
   const std::uint32_t index = free_.back();
   Slot& slot = slots_[index];
-  const window::RegionOffset data = TRY(place(frame, slot));
-  if (const auto put = put_in_ring(index, frame, data); !put) {
-    release(slot);
-    return fail(put.error());
+  if (ring_.cipher() != nullptr) {
+    TRY(put_sealed(index, frame));
+  } else {
+    const window::RegionOffset data = TRY(place(frame, slot));
+    if (const auto put = put_in_ring(index, frame, data); !put) {
+      release(slot);
+      return fail(put.error());
+    }
   }
   free_.pop_back();
   slot.open = true;
@@ -96,9 +104,17 @@ Result<void> NetSender::attach(std::unique_ptr<Queue> queue) {
   CHECK(in_flight_ == 0);
   ring_.attach(std::move(queue));
   const std::uint32_t slots = ring_.ring().size().value();
-  const std::uint32_t count = slots / ring_.ring().slots_for(kFrameBuffers);
+  std::uint32_t count = slots / ring_.ring().slots_for(kFrameBuffers);
   if (count == 0) return fail({.code = Errc::kBadQueueSize, .detail = slots});
-  headers_ = TRY(ring_.device().pool().allocate_coherent(count * kHeaderStride, pool::kPageBytes));
+  header_stride_ = kHeaderStride;
+  if (ring_.cipher() != nullptr) {
+    const std::uint64_t whole = sizeof(spec::VirtioNetHdr) + kTaggedEthernetBytes +
+                                std::uint64_t{limits_.info.mtu} + crypt::kTagBytes;
+    // tidy: cannot overflow because an MTU has 16 bits
+    header_stride_ = (whole + kHeaderStride - 1) / kHeaderStride * kHeaderStride;
+    count = std::min(count, static_cast<std::uint32_t>(kSealedBytesMost / header_stride_));
+  }
+  headers_ = TRY(ring_.device().pool().allocate_coherent(count * header_stride_, pool::kPageBytes));
   slots_.assign(count, {});
   free_.clear();
   for (std::uint32_t i = count; i > 0; i--)
@@ -158,12 +174,39 @@ Result<window::RegionOffset> NetSender::place(const NetFrame& frame, Slot& slot)
 
 Result<void> NetSender::put_in_ring(std::uint32_t index, const NetFrame& frame,
                                     window::RegionOffset data) {
-  const std::uint64_t header = index * kHeaderStride;
+  const std::uint64_t header = index * header_stride_;
   headers_.bytes().put(header, header_of(frame));
   const std::array<ring::Buffer, kFrameBuffers> buffers{
       {{.offset = window::RegionOffset{std::to_underlying(headers_.offset()) + header},
         .length = sizeof(spec::VirtioNetHdr)},
        {.offset = data, .length = static_cast<std::uint32_t>(frame.bytes.size())}}};
+  return submit(buffers, index);
+}
+
+// One message: header, frame and tag. ENC-6.
+Result<void> NetSender::put_sealed(std::uint32_t index, const NetFrame& frame) {
+  // ENC-12: in the clear it is in the region already.
+  if (ring_.device().pool().contains(frame.bytes)) return fail(Errc::kUnsupported);
+  const auto length = static_cast<std::uint32_t>(sizeof(spec::VirtioNetHdr) + frame.bytes.size());
+  const auto sealed = static_cast<std::uint32_t>(length + crypt::kTagBytes);
+  const auto chain = ring_.cipher()->next_chain(sealed, 0);
+  if (!chain) {
+    ring_.stop_device(chain.error());
+    return fail(chain.error());
+  }
+  const std::uint64_t at = index * header_stride_;
+  const spec::VirtioNetHdr header = header_of(frame);
+  seal_message(*ring_.cipher(), *chain, length, {std::as_bytes(std::span(&header, 1)), frame.bytes},
+               headers_.bytes(), at);
+  const ring::Buffer buffer{
+      .offset = window::RegionOffset{std::to_underlying(headers_.offset()) + at}, .length = sealed};
+  const auto put = submit(std::span(&buffer, 1), index);
+  // ENC-8: it was the next chain. There was room: somebody looked before.
+  if (!put) ring_.stop_device(put.error());
+  return put;
+}
+
+Result<void> NetSender::submit(std::span<const ring::Buffer> buffers, std::uint32_t index) {
   const auto put = ring_.ring().submit(buffers, {}, index);
   if (put) return {};
   if (ring_.ring().broken()) ring_.stop_device(put.error());

@@ -35,7 +35,8 @@ class NetSender {
   /// completion: kQueueFull, kPoolFull (both: again after a completion), kBadLength (shorter than
   /// an Ethernet header), kTooLarge (than the device's MTU allows), kOutOfRange (the checksum is
   /// not in the frame), kNotSupportedByDevice (it completes no checksums), kBadHandle (memory of
-  /// the region that is no live InPlaceBuffer), kQueueBroken.
+  /// the region that is no live InPlaceBuffer), kUnsupported (memory of the region, and the queue
+  /// is encrypted), kQueueBroken.
   Result<std::uint64_t> submit(const NetFrame& frame);
   /// Shows the device what was submitted, with one notification at most. poll() and wait() do too.
   void kick();
@@ -63,7 +64,8 @@ class NetSender {
   void detach();
 
  private:
-  // A frame in the ring; its header is in the region, by the same number.
+  // A frame in the ring; its header is in the region, by the same number, or all of it where the
+  // queue is encrypted.
   struct Slot {
     enum class Data : std::uint8_t { kNone, kMapped, kPinned };
     Data data = Data::kNone;
@@ -78,6 +80,8 @@ class NetSender {
   Result<void> validate(const NetFrame& frame) const;
   Result<window::RegionOffset> place(const NetFrame& frame, Slot& slot);
   Result<void> put_in_ring(std::uint32_t index, const NetFrame& frame, window::RegionOffset data);
+  Result<void> put_sealed(std::uint32_t index, const NetFrame& frame);
+  Result<void> submit(std::span<const ring::Buffer> buffers, std::uint32_t index);
   void reap();
   void finish(std::uint32_t index, const std::optional<Error>& error);
   void release(Slot& slot);
@@ -85,6 +89,7 @@ class NetSender {
   NetRing ring_;
   Limits limits_;
   pool::CoherentBuffer headers_;
+  std::uint64_t header_stride_ = 0;  // from one to the next
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;
   Fifo<NetSent> done_;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
+#include "crypt/queue_cipher.h"
 #include "driver/transport.h"
 #include "pool/buffer.h"
 #include "ring/driver_queue.h"
@@ -16,13 +18,16 @@ class Queue {
   struct Parts {
     ring::DriverQueue ring;
     pool::CoherentBuffer memory;
-    pool::CoherentBuffer tables;  // of indirect descriptors, if there are any
-    Register notify;              // of 4 bytes for notification data, else of 2
-    std::uint16_t vector = 0;     // VIRTIO_MSI_NO_VECTOR: polled
+    pool::CoherentBuffer tables;                 // of indirect descriptors, if there are any
+    Register notify;                             // of 4 bytes for notification data, else of 2
+    std::uint16_t vector = 0;                    // VIRTIO_MSI_NO_VECTOR: polled
+    std::unique_ptr<crypt::QueueCipher> cipher;  // null: it is not encrypted
   };
   Queue(PciTransport& transport, Parts parts) : transport_(&transport), parts_(std::move(parts)) {}
 
   [[nodiscard]] ring::DriverQueue& ring() { return parts_.ring; }
+  /// What every message is sealed and opened with; null where the queue is not encrypted.
+  [[nodiscard]] crypt::QueueCipher* cipher() { return parts_.cipher.get(); }
   /// Tells the device that there is something new. VIRTIO 1.3, 2.9, 4.1.5.2.
   Result<void> notify() {
     const bool with_data = parts_.notify.width == Width::k4;

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "core/range.h"
 #include "driver/deadline.h"
+#include "driver/encryption_registers.h"
 #include "driver/wait.h"
 #include "spec/pci.h"
 #include "spec/virtio_pci.h"
@@ -34,7 +35,7 @@ std::unexpected<Error> malformed(std::size_t offset, std::uint16_t queue = kNoQu
 bool same_structures(const pci::VirtioPciCapabilities& a, const pci::VirtioPciCapabilities& b) {
   return a.common == b.common && a.notify == b.notify &&
          a.notify_off_multiplier == b.notify_off_multiplier && a.isr == b.isr &&
-         a.device == b.device && a.swiotlb == b.swiotlb;
+         a.device == b.device && a.swiotlb == b.swiotlb && a.encryption == b.encryption;
 }
 
 // The bytes of `value`, as the device stores them: in its order.
@@ -62,7 +63,7 @@ Result<void> identify(PciTransport& transport, std::uint16_t device_type) {
 Result<std::unique_ptr<VirtioDevice>> VirtioDevice::open(std::unique_ptr<PciTransport> transport,
                                                          const Options& options) {
   CHECK(options.swiotlb_bit < 64 && options.dmb_bit < 64);
-  CHECK(options.swiotlb_bit != options.dmb_bit);
+  CHECK(options.swiotlb_bit != options.dmb_bit && options.encryption_bit < 64);
   CHECK(airlock_is_aligned(options.max_region_bytes, pool::kPageBytes));
   TRY(identify(*transport, options.device_type));
   auto capabilities = TRY(pci::find_capabilities(*transport, transport->bar_sizes()));
@@ -186,17 +187,28 @@ Result<std::unique_ptr<Queue>> VirtioDevice::set_up_queue(std::uint16_t index,
                                              .tables = tables},
                                             region_.mapping.bytes()));
   const std::uint16_t vector = TRY(agree_on_vector(index));
+  auto cipher = TRY(encrypt_queue(index));
   TRY(common_.write_queue_areas(ring.published_areas()));
   auto queue = std::make_unique<Queue>(*transport_, Queue::Parts{.ring = std::move(ring),
                                                                  .memory = std::move(memory),
                                                                  .tables = std::move(table_memory),
                                                                  .notify = notify,
-                                                                 .vector = vector});
+                                                                 .vector = vector,
+                                                                 .cipher = std::move(cipher)});
   if (const auto enabled = enable_queue(index); !enabled) {
     lost_.push_back(std::move(queue));
     return fail(enabled.error());
   }
   return queue;
+}
+
+// ENC-3, ENC-5: before DRIVER_OK, or after a reset of its own, with a key for this once.
+Result<std::unique_ptr<crypt::QueueCipher>> VirtioDevice::encrypt_queue(std::uint16_t index) {
+  if (options_.encryption == crypt::Algorithm::kNone || !capabilities_.encryption) {
+    return std::unique_ptr<crypt::QueueCipher>();
+  }
+  EncryptionRegisters registers(*transport_, *capabilities_.encryption);
+  return registers.encrypt(index, options_.encryption);
 }
 
 Result<void> VirtioDevice::enable_queue(std::uint16_t index) {
@@ -358,6 +370,7 @@ Result<Negotiation> VirtioDevice::negotiate() {
     return fail({.code = Errc::kUnsupported, .detail = spec::VIRTIO_F_VERSION_1});
   }
   result.source = TRY(choose_source(result.offered));
+  TRY(check_encryption(result.offered));
   result.accepted = choose_features(result.offered, result.source);
   TRY(common_.write_accepted_features(result.accepted));
   TRY(add_status(spec::VIRTIO_CONFIG_S_FEATURES_OK));
@@ -409,6 +422,15 @@ Result<RegionSource> VirtioDevice::choose_source(std::uint64_t offered) const {
   return fail(Errc::kNoRegion);
 }
 
+// ENC-1: who asks for it makes do with nothing less.
+Result<void> VirtioDevice::check_encryption(std::uint64_t offered) const {
+  const bool wanted = options_.encryption != crypt::Algorithm::kNone;
+  const bool there =
+      (offered & spec::feature(options_.encryption_bit)) != 0 && capabilities_.encryption;
+  if (!wanted || there) return {};
+  return fail({.code = Errc::kNoEncryption, .detail = options_.encryption_bit});
+}
+
 std::uint64_t VirtioDevice::choose_features(std::uint64_t offered, RegionSource source) const {
   std::uint64_t wanted =
       (options_.features & kTypeFeatures) | spec::feature(spec::VIRTIO_F_VERSION_1) |
@@ -417,6 +439,9 @@ std::uint64_t VirtioDevice::choose_features(std::uint64_t offered, RegionSource 
   // An offer without its register is no offer.
   if (!common_.has_queue_reset()) wanted &= ~spec::feature(spec::VIRTIO_F_RING_RESET);
   wanted &= ~(spec::feature(options_.swiotlb_bit) | spec::feature(options_.dmb_bit));
+  if (options_.encryption != crypt::Algorithm::kNone) {
+    wanted |= spec::feature(options_.encryption_bit);
+  }
   if (source == RegionSource::kSwiotlb) wanted |= spec::feature(options_.swiotlb_bit);
   if (source == RegionSource::kDmb) wanted |= spec::feature(options_.dmb_bit);
   return offered & wanted;

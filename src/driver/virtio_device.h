@@ -14,10 +14,12 @@
 #include <vector>
 
 #include "base/event_fd.h"
+#include "crypt/algorithm.h"
 #include "driver/common_registers.h"
 #include "driver/queue.h"
 #include "driver/transport.h"
 #include "pool/pool.h"
+#include "spec/queue_encryption.h"
 #include "spec/virtio.h"
 
 namespace airlock::driver {
@@ -78,6 +80,9 @@ class VirtioDevice {
     window::AddressMode prefer = window::AddressMode::kBus;  // where a device offers both
     unsigned swiotlb_bit = spec::VIRTIO_F_SWIOTLB;           // provisional numbers (DEF-2)
     unsigned dmb_bit = spec::VIRTIO_F_DMB;
+    /// Queues are encrypted by this, or the device is not used (ENC-1); kNone: they are not.
+    crypt::Algorithm encryption = crypt::Algorithm::kNone;
+    unsigned encryption_bit = spec::VIRTIO_F_QUEUE_ENCRYPTION;  // provisional as well
     std::chrono::milliseconds timeout{3000};  // for each thing that the device must do
     /// At most: a small region has fewer, so that a large request still finds room in one. A disk
     /// has one for each of its queues.
@@ -89,9 +94,9 @@ class VirtioDevice {
   };
 
   /// Resets the device and negotiates with it; queues come next, then start().
-  /// Errors: kNotVirtio (transitional ids too), kUnsupported (no VERSION_1), kNoRegion,
-  /// kFeaturesRefused, kTimeout, kMalformed (a lie; detail: a register's or field's offset), those
-  /// of the transport, find_capabilities() and Pool.
+  /// Errors: kNotVirtio (transitional ids too), kUnsupported (no VERSION_1), kNoEncryption,
+  /// kNoRegion, kFeaturesRefused, kTimeout, kMalformed (a lie; detail: a register's or field's
+  /// offset), those of the transport, find_capabilities() and Pool.
   static Result<std::unique_ptr<VirtioDevice>> open(std::unique_ptr<PciTransport> transport,
                                                     const Options& options);
   /// Resets the device, unless it was given up before it ran. Queues must be gone.
@@ -102,6 +107,11 @@ class VirtioDevice {
   [[nodiscard]] const Negotiation& negotiation() const { return negotiation_; }
   [[nodiscard]] bool has(unsigned feature_bit) const {
     return (negotiation_.accepted & spec::feature(feature_bit)) != 0;
+  }
+  /// Whether queues are encrypted: then nothing that is to stay secret belongs into the region.
+  [[nodiscard]] bool encrypts() const {
+    return options_.encryption != crypt::Algorithm::kNone &&
+           options_.encryption != crypt::Algorithm::kNull;
   }
   [[nodiscard]] pool::Pool& pool() { return *pool_; }
   [[nodiscard]] PciTransport& transport() { return *transport_; }
@@ -178,6 +188,8 @@ class VirtioDevice {
   void set_broken(const std::optional<Error>& error);
   [[nodiscard]] std::uint8_t written_status() const;
   [[nodiscard]] Result<RegionSource> choose_source(std::uint64_t offered) const;
+  [[nodiscard]] Result<void> check_encryption(std::uint64_t offered) const;
+  Result<std::unique_ptr<crypt::QueueCipher>> encrypt_queue(std::uint16_t index);
   [[nodiscard]] std::uint64_t choose_features(std::uint64_t offered, RegionSource source) const;
   Result<pci::BarRange> locate_region(RegionSource source);
   Result<void> map_region();
