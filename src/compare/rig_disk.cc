@@ -97,9 +97,10 @@ Result<bool> RigDisk::look() {
 }
 
 Result<std::optional<RigDisk::Done>> RigDisk::poll() {
-  if (!TRY(look())) return std::nullopt;
-  const ring::Completion completion = *std::exchange(found_, std::nullopt);
-  return TRY(finish(completion));
+  static_cast<void>(TRY(look()));
+  const auto completion = std::exchange(found_, std::nullopt);
+  if (!completion) return std::nullopt;
+  return TRY(finish(*completion));
 }
 
 Result<RigDisk::Done> RigDisk::finish(const ring::Completion& completion) {
@@ -107,7 +108,7 @@ Result<RigDisk::Done> RigDisk::finish(const ring::Completion& completion) {
   const Slot& slot = slots_.at(index);
   const std::uint64_t data = slot.mapped.buffer.size();
   Done done{.cookie = slot.cookie, .error = std::nullopt};
-  const std::uint8_t status = access_.memory().load_relaxed<std::uint8_t>(frame(index) + kStatusAt);
+  const auto status = access_.memory().load_relaxed<std::uint8_t>(frame(index) + kStatusAt);
   const std::uint64_t expected = slot.write ? 1 : data + 1;
   if (status != spec::VIRTIO_BLK_S_OK) {
     done.error = Error{.code = status == spec::VIRTIO_BLK_S_UNSUPP ? Errc::kNotSupportedByDevice
