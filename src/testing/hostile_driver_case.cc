@@ -64,18 +64,19 @@ struct NamedQueue {
   Attacked attacked;
   const char* name;
 };
-constexpr NamedQueue kTypes[] = {{Attacked::kBlk, "Blk"},
-                                 {Attacked::kNetTransmit, "NetTransmit"},
-                                 {Attacked::kVsockTransmit, "VsockTransmit"},
-                                 {Attacked::kConsoleTransmit, "ConsoleTransmit"},
-                                 {Attacked::kRng, "Rng"}};
+constexpr NamedQueue kTypes[] = {
+    {.attacked = Attacked::kBlk, .name = "Blk"},
+    {.attacked = Attacked::kNetTransmit, .name = "NetTransmit"},
+    {.attacked = Attacked::kVsockTransmit, .name = "VsockTransmit"},
+    {.attacked = Attacked::kConsoleTransmit, .name = "ConsoleTransmit"},
+    {.attacked = Attacked::kRng, .name = "Rng"}};
 [[maybe_unused]] constexpr NamedQueue kMoreQueues[] = {
-    {Attacked::kNetReceive, "NetReceive"},
-    {Attacked::kNetControl, "NetControl"},
-    {Attacked::kVsockReceive, "VsockReceive"},
-    {Attacked::kConsoleReceive, "ConsoleReceive"},
-    {Attacked::kConsoleControlReceive, "ConsoleControlReceive"},
-    {Attacked::kConsoleControlTransmit, "ConsoleControlTransmit"}};
+    {.attacked = Attacked::kNetReceive, .name = "NetReceive"},
+    {.attacked = Attacked::kNetControl, .name = "NetControl"},
+    {.attacked = Attacked::kVsockReceive, .name = "VsockReceive"},
+    {.attacked = Attacked::kConsoleReceive, .name = "ConsoleReceive"},
+    {.attacked = Attacked::kConsoleControlReceive, .name = "ConsoleControlReceive"},
+    {.attacked = Attacked::kConsoleControlTransmit, .name = "ConsoleControlTransmit"}};
 
 void append_cases(std::vector<HostileCase>& target, std::span<const HostileCase> cases,
                   std::span<const NamedQueue> queues) {

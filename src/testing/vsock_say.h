@@ -14,6 +14,7 @@ struct VsockSay {
 
   std::uint16_t op = spec::VIRTIO_VSOCK_OP_RW;
   device::VsockPorts ports{.guest = 1000, .host = 80};
+  // NOLINTNEXTLINE(readability-redundant-member-init): for GCC, where it is left out
   std::string_view text{};
   std::uint32_t flags = 0;
   std::uint16_t type = spec::VIRTIO_VSOCK_TYPE_STREAM;
