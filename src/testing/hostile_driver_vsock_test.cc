@@ -249,7 +249,10 @@ const HostileCase kStorms[] = {
          EXPECT_TRUE(say_packet(d, {.ports = {.guest = port, .host = 1}}));
        says(d, {.ports = {.guest = port, .host = 1}});
        EXPECT_TRUE(AttackTarget::comes_to_rest());
-       EXPECT_EQ(d.target().subject().refusals(), device::VsockConnections::kResetsMost);
+       // One answer more may be in the receive queue's hand, which waits for a buffer with it.
+       const std::uint64_t refused = d.target().subject().refusals();
+       EXPECT_GE(refused, device::VsockConnections::kResetsMost);
+       EXPECT_LE(refused, device::VsockConnections::kResetsMost + 1);
        // It goes on once the guest has heard half of them.
        EXPECT_TRUE(hear_packet(d, VIRTIO_VSOCK_OP_RST, {.guest = port / 2, .host = 1}));
        EXPECT_TRUE(d.wait_used(d.queue()));

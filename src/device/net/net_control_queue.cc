@@ -27,7 +27,9 @@ class NetControlQueue final : public RingTask {
   void want_notifications(bool wanted) override {
     RingTask::want_notifications(wanted && !waiting_);
   }
-  [[nodiscard]] int completion_fd() const override { return options_.answer->fd(); }
+  // Only who waits drains it: an answer that was taken before its signal came, or that comes too
+  // late, would be readable for ever.
+  [[nodiscard]] int completion_fd() const override { return waiting_ ? options_.answer->fd() : -1; }
 
  protected:
   Result<bool> serve() override;
