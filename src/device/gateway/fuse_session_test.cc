@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Goal: what a driver holds of its file system, after any requests and replies, is what the next
-// backend is told; names that could lead out of a directory never are. Method: requests and replies
-// as a driver and virtiofsd exchange them; the stream is read back by a reader of the test's own.
+// backend is told (VIRTIO 1.3, 5.11.6); names that could lead out of a directory never are. Method:
+// requests and replies as a driver and virtiofsd exchange them; the stream is read back by a reader
+// of the test's own.
 #include "device/gateway/fuse_session.h"
 
 #include <fcntl.h>

@@ -4,6 +4,11 @@
 // backends that say they can do everything.
 #include "device/gateway/gateway_shape.h"
 
+#include <algorithm>
+#include <span>
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "spec/virtio.h"
@@ -39,6 +44,21 @@ TEST(GatewayShape, OffersWhatTheBackendHasBesides) {
   EXPECT_NE(offered("blk", kEverything) & feature(spec::VIRTIO_BLK_F_FLUSH), 0U);
   EXPECT_NE(offered("net", kEverything) & feature(spec::VIRTIO_NET_F_CSUM), 0U);
   EXPECT_EQ(offered("blk", 0), 0U);
+}
+
+// VIRTIO 1.3, 5.11.3, 5.11.4: one queue of high priority before those that are counted; the name is
+// filled up with zeros, and has no end where it fills its place.
+TEST(GatewayShape, ShowsAFileSystemsNameAndQueues) {
+  GatewayShape shape{
+      .kind = *find_device_kind("fs"), .queues = 2, .tag = "share", .mac = std::nullopt};
+  EXPECT_EQ(served_queue_count(shape), 3);
+  std::vector<std::byte> expected(40, std::byte{0});
+  std::ranges::copy(std::as_bytes(std::span(shape.tag)), expected.begin());
+  expected[36] = std::byte{2};
+  EXPECT_EQ(device_config(shape, {}), expected);
+  shape.tag = std::string(36, 'x');
+  EXPECT_EQ(device_config(shape, {})[35], std::byte{'x'});
+  EXPECT_EQ(device_config(shape, {})[36], std::byte{2});
 }
 
 }  // namespace
