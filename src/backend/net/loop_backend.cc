@@ -145,7 +145,7 @@ class LoopChannel final : public NetChannel {
   EventFd arrived_;
   EventFd room_;
   bool told_to_wait_ = false;  // the sending side's, by the last send()
-  std::mutex lock_;  // for what follows
+  std::mutex lock_;            // for what follows
   Fifo<Frame> frames_;
   bool busy_ = false;  // the sender waits for room
 };

@@ -76,7 +76,8 @@ class Mount {
           break;
         case 1:
           watch_.reset();
-          while (!in_flight_.empty()) finish(in_flight_.begin());
+          while (!in_flight_.empty())
+            finish(in_flight_.begin());
           break;
         case 2:
         case 3:
