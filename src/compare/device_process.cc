@@ -26,8 +26,6 @@ constexpr std::uint64_t kOffered =
 // Before the memory among the descriptors of a start.
 constexpr std::size_t kBellFds = 2;
 
-using Kind = DeviceRequest::Kind;
-
 class DeviceProcess {
  public:
   DeviceProcess(Fd guest, const Model& model, Sight sight, std::unique_ptr<device::BlkDevice> disk,
@@ -77,6 +75,7 @@ Result<void> DeviceProcess::run() {
 
 Result<void> DeviceProcess::answer(const DeviceRequest& request, std::vector<Fd> fds,
                                    DeviceReply& reply) {
+  using Kind = DeviceRequest::Kind;
   switch (request.kind) {
     case Kind::kOffer:
       reply.features = offered_;

@@ -27,7 +27,7 @@ class Queue {
 
   [[nodiscard]] ring::DriverQueue& ring() { return parts_.ring; }
   /// What every message is sealed and opened with; null where the queue is not encrypted.
-  [[nodiscard]] crypt::QueueCipher* cipher() { return parts_.cipher.get(); }
+  [[nodiscard]] crypt::QueueCipher* cipher() const { return parts_.cipher.get(); }
   /// Tells the device that there is something new. VIRTIO 1.3, 2.9, 4.1.5.2.
   Result<void> notify() {
     const bool with_data = parts_.notify.width == Width::k4;
