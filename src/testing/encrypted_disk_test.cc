@@ -294,10 +294,10 @@ TEST(EncryptedDiskOffer, IsNotBelievedBeforeItIsKept) {
        {std::pair(offsetof(Registers, algorithm), 1U), std::pair(offsetof(Registers, state), 0U),
         std::pair(offsetof(Registers, state), 3U)}) {
     Disk disk({});
-    disk.device.lies.on_read = [field = field, lie = lie](const driver::Register& from,
-                                                          std::uint64_t& value) {
-      if (from.bar == pci::kRegistersBar && from.offset == pci::kEncryptionOffset + field) {
-        value = lie;
+    disk.device.lies.on_read = [at = field, told = lie](const driver::Register& from,
+                                                        std::uint64_t& value) {
+      if (from.bar == pci::kRegistersBar && from.offset == pci::kEncryptionOffset + at) {
+        value = told;
       }
     };
     const auto opened = disk.open();
