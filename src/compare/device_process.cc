@@ -156,6 +156,7 @@ Result<void> DeviceProcess::await_request() const {
 Result<Seen> DeviceProcess::look(const DeviceRequest& request) {
   if (request.after_request) TRY(await_request());
   std::vector<Fd> files;
+  files.reserve(grants_.size());
   for (const Grant& grant : grants_)
     files.push_back(TRY(grant.memory.duplicate()));
   return sight_.look(request.look, files);

@@ -25,7 +25,7 @@ Result<PrivateMemory> PrivateMemory::adopt(Fd fd, std::uint64_t bytes) {
 Result<std::uint64_t> PrivateMemory::offset_of(std::span<const std::byte> buffer) const {
   const std::span<const std::byte> all = span();
   // Pointers of different objects have an order by std::less alone.
-  const std::less<const std::byte*> before;
+  const std::less<> before;
   if (!buffer.empty() && !before(buffer.data(), all.data()) &&
       before(buffer.data(), all.data() + all.size())) {
     const auto offset = static_cast<std::uint64_t>(buffer.data() - all.data());
