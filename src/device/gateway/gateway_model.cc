@@ -214,29 +214,29 @@ void GatewayModel::bring_up() {
   ++round_;
   backend->set_features(backend_features(negotiated_.features, backend->facts()));
   backend->set_status(kFeaturesOk);
-  if (watch_ && watch_->has_to_tell()) return tell_session();
+  if (watch_ && watch_->has_to_tell()) return tell_session(*watch_);
   bring_up_inflight();
 }
 
 // The backend that died had begun one, and this one is to go on with it.
-void GatewayModel::tell_session() {
+void GatewayModel::tell_session(FuseWatch& watch) {
   vhost_user::FrontEnd& backend = *gateway_.backend();
   const bool can = backend.facts().has_protocol(spec::VHOST_USER_PROTOCOL_F_DEVICE_STATE);
-  const auto state = can ? watch_->to_tell() : std::nullopt;
+  const auto state = can ? watch.to_tell() : std::nullopt;
   Result<Fd> file = fail(Errc::kUnsupported);
   if (state) file = file_with(*state);
   if (!file) {
     gateway_.warn("the driver's session ended with the backend that began it");
-    watch_->give_up();
+    watch.give_up();
     return bring_up_inflight();
   }
-  backend.load_state(std::move(*file), [this, round = round_](bool loaded) {
+  backend.load_state(std::move(*file), [this, &watch, round = round_](bool loaded) {
     if (round != round_ || !up_) return;
     if (!loaded) {
-      watch_->refused();
-      return tell_session();
+      watch.refused();
+      return tell_session(watch);
     }
-    watch_->accepted();
+    watch.accepted();
     bring_up_inflight();
   });
   gateway_.flush();

@@ -91,7 +91,7 @@ class GatewayModel final : public ClientModel {
                      Queue& queue, OnReadable act);
   void wait_for(asio::posix::stream_descriptor& wait, const EventFd& event, Queue& queue,
                 OnReadable act);
-  void tell_session();
+  void tell_session(FuseWatch& watch);
   Result<void> track(Queue& queue);
   Result<void> make_rings();
   void forward(Queue& queue);
