@@ -57,7 +57,7 @@ Result<void> BlkQueue::put_sealed(std::uint32_t part_index, const Pending& pendi
 
 std::unexpected<Error> BlkQueue::end_with(const Error& error) {
   stop(device_.fail_device(error).error());
-  return fail(*broken_);
+  return fail(broken_.value_or(error));
 }
 
 Result<void> BlkQueue::finish_sealed(std::uint32_t part_index, std::uint32_t written) {

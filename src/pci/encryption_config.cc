@@ -65,7 +65,8 @@ void EncryptionConfig::write(std::uint32_t offset, std::span<const std::byte> so
 template <class F>
 void EncryptionConfig::for_each_selected(const F& call) {
   const std::uint16_t selected = queue_select_.get();
-  for (std::uint16_t queue = 0; queue < queues_.size(); ++queue) {
+  const auto count = static_cast<std::uint16_t>(queues_.size());
+  for (std::uint16_t queue = 0; queue < count; ++queue) {
     const bool meant = selected == queue || selected == spec::VIRTIO_ENCRYPTION_ALL_QUEUES;
     if (meant && is_open_(queue)) call(queues_[queue]);
   }
@@ -108,7 +109,8 @@ void EncryptionConfig::forget_key(Queue& queue) {
 
 void EncryptionConfig::reset() {
   queue_select_.set(0);
-  for (std::uint16_t queue = 0; queue < queues_.size(); ++queue)
+  const auto count = static_cast<std::uint16_t>(queues_.size());
+  for (std::uint16_t queue = 0; queue < count; ++queue)
     reset_queue(queue);
 }
 
