@@ -430,12 +430,17 @@ std::optional<ring::UsedElement> HostileDriver::take_used(std::uint16_t queue) {
 
 std::optional<ring::UsedElement> HostileDriver::wait_used(std::uint16_t queue) {
   const bool nudged = queue == this->queue() && target_.subject().nudge(*this);
+  const auto used = await_used(queue);
+  if (used && nudged) static_cast<void>(await_used(target_.subject().nudging_queue()));
+  return used;
+}
+
+std::optional<ring::UsedElement> HostileDriver::await_used(std::uint16_t queue) {
   std::optional<ring::UsedElement> used;
   if (!eventually([&] { return (used = take_used(queue)).has_value(); })) {
     ADD_FAILURE() << "a request that never ends";
     return std::nullopt;
   }
-  if (nudged) static_cast<void>(wait_used(target_.subject().nudging_queue()));
   return used;
 }
 

@@ -220,6 +220,7 @@ class HostileDriver {
     std::uint16_t next_used = 0;
     HostilePackedRing packed;
   };
+  std::optional<ring::UsedElement> await_used(std::uint16_t queue);
 
   void greet();
   void connect_interrupts();

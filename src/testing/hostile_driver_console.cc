@@ -19,7 +19,7 @@ using spec::VIRTIO_CONSOLE_CONTROL_RECEIVEQ;
 using spec::VIRTIO_CONSOLE_CONTROL_TRANSMITQ;
 using spec::VIRTIO_CONSOLE_RECEIVEQ;
 using spec::VIRTIO_CONSOLE_TRANSMITQ;
-using Control = spec::VirtioConsoleControl;
+using ControlMessage = spec::VirtioConsoleControl;
 
 constexpr std::uint64_t kMessage = HostileDriver::kProbe;
 constexpr std::uint64_t kLine = HostileDriver::kProbe + 0x100;
@@ -62,9 +62,10 @@ class ConsoleSubject final : public AttackSubject {
   [[nodiscard]] airlock_descriptor single(const HostileDriver& driver) const override {
     driver.memory().put(
         HostileDriver::kHeader,
-        Control{.id = Le32(0), .event = Le16(spec::VIRTIO_CONSOLE_PORT_READY), .value = Le16(1)});
+        ControlMessage{
+            .id = Le32(0), .event = Le16(spec::VIRTIO_CONSOLE_PORT_READY), .value = Le16(1)});
     return part(driver, HostileDriver::kHeader,
-                sizeof(Control) + sizeof(spec::VirtioConsoleResize));
+                sizeof(ControlMessage) + sizeof(spec::VirtioConsoleResize));
   }
 
   void begin(HostileDriver& driver) override {
@@ -87,7 +88,7 @@ class ConsoleSubject final : public AttackSubject {
   bool works(HostileDriver& driver) override {
     open(driver);
     const auto message = driver.receive(VIRTIO_CONSOLE_CONTROL_RECEIVEQ);
-    if (!message || message->size() < sizeof(Control)) return false;
+    if (!message || message->size() < sizeof(ControlMessage)) return false;
     const std::string line = "line " + std::to_string(++lines_) + "\n";
     driver.memory().copy_in(kLine, std::as_bytes(std::span(line)));
     const airlock_descriptor said = driver.readable(kLine, static_cast<std::uint32_t>(line.size()));
@@ -125,8 +126,10 @@ class ConsoleSubject final : public AttackSubject {
     static_cast<void>(driver.wait_used(VIRTIO_CONSOLE_CONTROL_TRANSMITQ));
   }
   static void post_control(HostileDriver& driver, std::uint16_t event) {
-    driver.memory().put(kMessage, Control{.id = Le32(0), .event = Le16(event), .value = Le16(1)});
-    driver.submit(VIRTIO_CONSOLE_CONTROL_TRANSMITQ, {driver.readable(kMessage, sizeof(Control))});
+    driver.memory().put(kMessage,
+                        ControlMessage{.id = Le32(0), .event = Le16(event), .value = Le16(1)});
+    driver.submit(VIRTIO_CONSOLE_CONTROL_TRANSMITQ,
+                  {driver.readable(kMessage, sizeof(ControlMessage))});
   }
 
   Attacked attacked_;

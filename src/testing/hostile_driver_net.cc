@@ -19,7 +19,7 @@ constexpr std::uint16_t kPairs = 2;
 constexpr std::uint16_t kReceiveQueue = 0;
 constexpr std::uint16_t kTransmitQueue = 1;
 constexpr std::uint16_t kControlQueue = 2 * kPairs;
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioNetHdr);
+constexpr std::uint32_t kNetHdrBytes = sizeof(spec::VirtioNetHdr);
 constexpr std::uint32_t kFrameBytes = 60;
 /// Where honest frames lie, and commands: lies may have a hand in what is elsewhere.
 constexpr std::uint64_t kSent = HostileDriver::kProbe;
@@ -53,20 +53,20 @@ class NetSubject final : public AttackSubject {
 
   // A frame to nobody, which comes back and is not for this driver.
   [[nodiscard]] std::vector<airlock_descriptor> chain(const HostileDriver& driver) const override {
-    driver.memory().fill_zero(HostileDriver::kHeader, kHeaderBytes);
+    driver.memory().fill_zero(HostileDriver::kHeader, kNetHdrBytes);
     const airlock_descriptor data = part(driver, HostileDriver::kData, kDataPartBytes);
     if (attacked_ == Attacked::kNetControl) {
       driver.memory().put(HostileDriver::kHeader, kPromiscuous);
       return {driver.readable(HostileDriver::kHeader, sizeof kPromiscuous), data,
               driver.status_byte()};
     }
-    return {part(driver, HostileDriver::kHeader, kHeaderBytes), data,
+    return {part(driver, HostileDriver::kHeader, kNetHdrBytes), data,
             part(driver, HostileDriver::kStatus, 1)};
   }
   [[nodiscard]] airlock_descriptor single(const HostileDriver& driver) const override {
     if (attacked_ == Attacked::kNetControl) return driver.status_byte();
-    driver.memory().fill_zero(HostileDriver::kHeader, kHeaderBytes);
-    return part(driver, HostileDriver::kHeader, kHeaderBytes + kFrameBytes);
+    driver.memory().fill_zero(HostileDriver::kHeader, kNetHdrBytes);
+    return part(driver, HostileDriver::kHeader, kNetHdrBytes + kFrameBytes);
   }
 
   bool nudge(HostileDriver& driver) override {
@@ -94,8 +94,8 @@ class NetSubject final : public AttackSubject {
     for (std::size_t i = 0; i < 2 * backend::kLoopFrames; ++i) {
       const auto received = driver.receive(kReceiveQueue);
       if (!received) return false;
-      if (received->size() == kHeaderBytes + frame.size() &&
-          std::ranges::equal(std::span(*received).subspan(kHeaderBytes), frame))
+      if (received->size() == kNetHdrBytes + frame.size() &&
+          std::ranges::equal(std::span(*received).subspan(kNetHdrBytes), frame))
         return driver.wait_used(kTransmitQueue).has_value();
     }
     return false;
@@ -113,9 +113,9 @@ class NetSubject final : public AttackSubject {
     std::vector<std::byte> frame(kFrameBytes, std::byte{0xff});
     for (std::size_t i = 12; i < frame.size(); ++i)
       frame[i] = static_cast<std::byte>((frames_ >> 8 * (i % 4)) & 0xff);
-    driver.memory().fill_zero(kSent, kHeaderBytes);
-    driver.memory().copy_in(kSent + kHeaderBytes, frame);
-    driver.submit(kTransmitQueue, {driver.readable(kSent, kHeaderBytes + kFrameBytes)});
+    driver.memory().fill_zero(kSent, kNetHdrBytes);
+    driver.memory().copy_in(kSent + kNetHdrBytes, frame);
+    driver.submit(kTransmitQueue, {driver.readable(kSent, kNetHdrBytes + kFrameBytes)});
     return frame;
   }
 

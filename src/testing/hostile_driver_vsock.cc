@@ -26,7 +26,7 @@ namespace {
 using spec::VIRTIO_VSOCK_QUEUE_RX;
 using spec::VIRTIO_VSOCK_QUEUE_TX;
 
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioVsockHdr);
+constexpr std::uint32_t kVsockHdrBytes = sizeof(spec::VirtioVsockHdr);
 constexpr std::uint64_t kSaid = HostileDriver::kProbe;
 constexpr std::uint64_t kText = HostileDriver::kProbe + 0x100;
 /// Resets that the device keeps for packets of no connection, and turns of other connections
@@ -106,7 +106,7 @@ class VsockSubject final : public AttackSubject {
   // The end of a connection that there is not, with more behind it than it says.
   [[nodiscard]] std::vector<airlock_descriptor> chain(const HostileDriver& driver) const override {
     if (attacked_ == Attacked::kVsockReceive) {
-      return {driver.writable(HostileDriver::kHeader, kHeaderBytes),
+      return {driver.writable(HostileDriver::kHeader, kVsockHdrBytes),
               driver.writable(HostileDriver::kData, kDataPartBytes),
               driver.writable(HostileDriver::kStatus, 1)};
     }
@@ -119,7 +119,7 @@ class VsockSubject final : public AttackSubject {
     }
     driver.memory().put(HostileDriver::kHeader,
                         header_of({.op = spec::VIRTIO_VSOCK_OP_RST, .ports = kNobody}));
-    return driver.readable(HostileDriver::kHeader, kHeaderBytes);
+    return driver.readable(HostileDriver::kHeader, kVsockHdrBytes);
   }
 
   // It gets a reset for that.
@@ -177,7 +177,7 @@ class VsockSubject final : public AttackSubject {
 
 void post_packet(HostileDriver& driver, const VsockSay& say) {
   driver.memory().put(kSaid, header_of(say));
-  std::vector<airlock_descriptor> chain{driver.readable(kSaid, kHeaderBytes)};
+  std::vector<airlock_descriptor> chain{driver.readable(kSaid, kVsockHdrBytes)};
   if (!say.text.empty()) {
     driver.memory().copy_in(kText, std::as_bytes(std::span(say.text)));
     chain.push_back(driver.readable(kText, static_cast<std::uint32_t>(say.text.size())));
