@@ -21,9 +21,10 @@ class Wake {
   }
   /// Forgets what was signalled so far; false if it was nothing.
   bool take() {
-    if (!pending_.load(std::memory_order_relaxed)) return false;
-    // In this order: nobody signals the event again before pending_ is false.
-    static_cast<void>(event_.drain());
+    if (!pending_.load(std::memory_order_acquire)) return false;
+    // Until pending_ is false nobody signals the event again. Who made it true may not have come to
+    // signal it: then it is still to be taken, or who waits for it would never sleep again.
+    if (!event_.drain()) return true;
     // Pairs with signal(): what was changed before is seen after.
     pending_.exchange(false, std::memory_order_acq_rel);
     return true;
