@@ -25,6 +25,7 @@ from victim import Victim  # noqa: E402
 
 MARK = "AIRLOCK-SECRET-"
 RESPONSIVE_MS = 100  # the VM's control channel, whatever its device does
+TRIES = 3  # a VM that an attack slows down is slow each time; one on a busy machine is not
 RESULTS = {}  # (name, memory, guarded) -> Result, and the audit's words
 
 
@@ -82,6 +83,10 @@ class Run:
                        if file.exists())
 
 
+class Unresponsive(AssertionError):
+    """The VM's control channel took its time."""
+
+
 class Attacks(unittest.TestCase):
     """What both halves share."""
 
@@ -95,19 +100,28 @@ class Attacks(unittest.TestCase):
             if sharing:
                 with Run(memory, sharing[0], self.guarded) as run:
                     for attack in sharing:
-                        self.try_one(run, attack)
+                        self.try_one(attack, memory, lambda: contextlib.nullcontext(run))
         for attack in attacks:
             for memory in () if attack.shares else attack.memories:
-                with Run(memory, attack, self.guarded) as run:
-                    self.try_one(run, attack)
+                self.try_one(attack, memory, lambda: Run(memory, attack, self.guarded))
 
-    def try_one(self, run, attack):
-        with self.subTest(attack.name, memory=run.memory):
-            if not (run.victim.started or attack.first):
-                self.fail(f"the VM did not start\n{run.logs()}")
-            result = attack.attempt(run)
-            RESULTS[attack.name, run.memory, self.guarded] = (result, self.audited(run, attack))
-            self.check(run, attack, result)
+    def try_one(self, attack, memory, make_run):
+        with self.subTest(attack.name, memory=memory):
+            for left in reversed(range(TRIES)):
+                with make_run() as run:
+                    try:
+                        return self.try_once(run, attack)
+                    except Unresponsive:
+                        if not left:
+                            raise
+
+    def try_once(self, run, attack):
+        if not (run.victim.started or attack.first):
+            self.fail(f"the VM did not start\n{run.logs()}")
+        run.worst_ms = 0
+        result = attack.attempt(run)
+        RESULTS[attack.name, run.memory, self.guarded] = (result, self.audited(run, attack))
+        self.check(run, attack, result)
 
     def audited(self, run, attack):
         return ""
@@ -140,15 +154,19 @@ class Guarded(Attacks):
 
     def check(self, run, attack, result):
         self.assertEqual(result.success, run.memory in attack.guarded, f"{result}\n{run.logs()}")
-        self.assertLess(run.worst_ms, RESPONSIVE_MS, run.logs())
+        self.check_responsive(run.worst_ms, run)
         if run.victim.started:
             with run.victim.watch() as watch:
                 self.assertEqual(run.victim.qmp.command("query-status")["status"], "running")
                 seen = run.victim.read(run.victim.secret_at, len(run.secret))
                 self.assertEqual(seen, run.secret.encode())
-            self.assertLess(watch.result, RESPONSIVE_MS, run.logs())
+            self.check_responsive(watch.result, run)
         audited = RESULTS[attack.name, run.memory, True][1]
         self.assertIsNotNone(audited, f"no record of it\n{run.logs()}\n{run.guard.audit()[-20:]}")
+
+    def check_responsive(self, worst_ms, run):
+        if worst_ms >= RESPONSIVE_MS:
+            raise Unresponsive(f"an answer took {worst_ms:.0f} ms\n{run.logs()}")
 
 
 class Table(unittest.TestCase):
