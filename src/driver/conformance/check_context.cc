@@ -296,15 +296,16 @@ Result<void> CheckContext::notify_with_data(std::uint32_t data) {
 Result<void> CheckContext::wait_used(const RawQueue& queue, std::uint16_t index) {
   constexpr unsigned kLookAtStatus = 16;
   const Deadline deadline = Deadline::after(options_.timeout);
-  for (unsigned round = 0; queue.used_index() != index; ++round) {
-    if (round >= kLookAtStatus &&
+  for (unsigned round = 0;; ++round) {
+    const bool last_look = deadline.passed();
+    if (queue.used_index() == index) return {};
+    if ((last_look || round >= kLookAtStatus) &&
         (TRY(common_->status()) & spec::VIRTIO_CONFIG_S_NEEDS_RESET) != 0) {
       return fail({.code = Errc::kNeedsReset, .queue = 0});
     }
-    if (deadline.passed()) return fail(deadline.error());
+    if (last_look) return fail(deadline.error());
     pause_between_polls(round);
   }
-  return {};
 }
 
 bool CheckContext::wait_vector_for(std::uint16_t vector, std::chrono::milliseconds time) {
