@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <functional>
 #include <vector>
 
@@ -19,6 +18,7 @@
 #include "cli/disk.h"
 #include "cli/piece_bytes.h"
 #include "cli/progress.h"
+#include "cli/whole_io.h"
 
 namespace airlock::cli {
 
@@ -35,34 +35,6 @@ struct Piece {
 
   [[nodiscard]] std::span<std::byte> bytes() { return buffer ? buffer.span() : std::span(own); }
 };
-
-Result<Fd> open_file(const std::string& path, int flags) {
-  if (path == "-") return Fd(STDIN_FILENO).duplicate();
-  return own_fd(open(path.c_str(), flags | O_CLOEXEC, 0644));
-}
-
-/// Fills `target` from the file, or up to its end; the bytes read.
-Result<std::uint64_t> read_full(const Fd& fd, std::span<std::byte> target) {
-  std::uint64_t done = 0;
-  while (done < target.size()) {
-    const ssize_t got = read(fd.get(), target.data() + done, target.size() - done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(system_error());
-    if (got == 0) break;
-    done += static_cast<std::uint64_t>(got);
-  }
-  return done;
-}
-
-Result<void> write_full(const Fd& fd, std::span<const std::byte> source) {
-  while (!source.empty()) {
-    const ssize_t put = write(fd.get(), source.data(), source.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail(system_error());
-    source = source.subspan(static_cast<std::size_t>(put));
-  }
-  return {};
-}
 
 /// Waits until piece `index` is done; others may be done before.
 Result<void> wait_for(driver::BlkQueue& queue, std::array<Piece, kDepth>& pieces,
@@ -150,8 +122,7 @@ Outcome blk_read(const BlkCopyOptions& options) {
   driver::Blk& blk = *disk->blk;
   const auto range = range_of(options, blk.info());
   if (!range) return std::unexpected(range.error());
-  const auto file = options.file == "-" ? Fd(STDOUT_FILENO).duplicate()
-                                        : open_file(options.file, O_WRONLY | O_CREAT | O_TRUNC);
+  const auto file = open_path(options.file, O_WRONLY | O_CREAT | O_TRUNC);
   if (!file) return failed("open " + options.file, describe(file.error()), "check the path");
   auto pieces = make_pieces(blk);
   if (!pieces) return std::unexpected(pieces.error());
@@ -200,7 +171,7 @@ Outcome blk_write(const BlkCopyOptions& options) {
   driver::Blk& blk = *disk->blk;
   const auto range = range_of(options, blk.info());
   if (!range) return std::unexpected(range.error());
-  const auto file = open_file(options.file, O_RDONLY);
+  const auto file = open_path(options.file, O_RDONLY);
   if (!file) return failed("open " + options.file, describe(file.error()), "check the path");
   auto pieces = make_pieces(blk);
   if (!pieces) return std::unexpected(pieces.error());

@@ -2,17 +2,15 @@
 #include "cli/dt.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "base/fd.h"
 #include "base/size.h"
+#include "cli/whole_io.h"
 #include "dt/pools.h"
 
 namespace airlock::cli {
@@ -21,41 +19,16 @@ namespace {
 
 using nlohmann::ordered_json;
 
-Result<Fd> open_blob(const std::string& path, int flags) {
-  if (path == "-") {
-    const int pipe = (flags & O_WRONLY) != 0 ? STDOUT_FILENO : STDIN_FILENO;
-    return own_fd(fcntl(pipe, F_DUPFD_CLOEXEC, 0));
-  }
-  return own_fd(open(path.c_str(), flags | O_CLOEXEC, 0644));
-}
-
 /// All of it, or a little more than a tree may have.
 Result<std::vector<std::byte>> read_blob(const Fd& fd) {
-  std::vector<std::byte> all;
-  std::array<std::byte, 65536> piece{};
-  while (all.size() <= dt::Tree::kBytesMax) {
-    const ssize_t got = read(fd.get(), piece.data(), piece.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(system_error());
-    if (got == 0) break;
-    all.insert(all.end(), piece.begin(), piece.begin() + got);
-  }
+  std::vector<std::byte> all(dt::Tree::kBytesMax + 1);
+  all.resize(TRY(read_full(fd, all)));
   return all;
-}
-
-Result<void> write_blob(const Fd& fd, std::span<const std::byte> source) {
-  while (!source.empty()) {
-    const ssize_t put = write(fd.get(), source.data(), source.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return fail(system_error());
-    source = source.subspan(static_cast<std::size_t>(put));
-  }
-  return {};
 }
 
 std::expected<dt::Tree, Failure> read_tree(const std::string& path) {
   const std::string what = fmt::format("--input {}", path);
-  const auto fd = open_blob(path, O_RDONLY);
+  const auto fd = open_path(path, O_RDONLY);
   if (!fd) return failed(what, describe(fd.error()), "check the path and its permissions");
   const auto blob = read_blob(*fd);
   if (!blob) return failed(what, describe(blob.error()), "check that it is a file");
@@ -131,9 +104,9 @@ Outcome dt_pool(const DtPoolOptions& options) {
   const auto made = dt::add_pool(*tree, options.request);
   if (!made) return failed("dt pool", made.error(), "see airlock dt check, and --help");
   const std::string what = fmt::format("--output {}", options.output);
-  const auto fd = open_blob(options.output, O_WRONLY | O_CREAT | O_TRUNC);
+  const auto fd = open_path(options.output, O_WRONLY | O_CREAT | O_TRUNC);
   if (!fd) return failed(what, describe(fd.error()), "check the directory and its permissions");
-  if (auto put = write_blob(*fd, *made); !put) {
+  if (auto put = write_full(*fd, *made); !put) {
     return failed(what, describe(put.error()), "see whether the disk is full");
   }
   return {};
