@@ -10,4 +10,8 @@ namespace airlock::driver::conformance {
 /// RawQueue::remember(), and works again after a reset.
 Result<Finding> expect_violation(CheckContext& ctx);
 
+/// Whether a running device that is shown `part` of the data area, which says nothing that it could
+/// do, returns it with nothing written, or says that it needs a reset.
+Result<Finding> expect_nothing_done(CheckContext& ctx, const Part& part);
+
 }  // namespace airlock::driver::conformance
