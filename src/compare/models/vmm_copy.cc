@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "compare/models/direct_access.h"
 #include "compare/trusted_lines.h"
 
 namespace airlock::compare {
@@ -12,34 +13,15 @@ namespace {
 
 constexpr std::size_t kStartFds = 3;  // of the VMM's answer: memory, notify, interrupt
 
-class VmmCopyAccess final : public Access {
+class VmmCopyAccess final : public DirectAccess {
  public:
-  VmmCopyAccess(PrivateMemory own, const Fd& vmm) : private_(std::move(own)), vmm_(vmm) {}
-
-  [[nodiscard]] const PrivateMemory& private_memory() const override { return private_; }
-  [[nodiscard]] shm::SharedBytes memory() const override { return private_.bytes(); }
-  [[nodiscard]] window::Publisher publisher() const override {
-    return {.mode = window::AddressMode::kBus, .region = kPrivateBase};
-  }
-  Result<window::RegionOffset> allocate_coherent(std::uint64_t bytes) override {
-    return coherent_.take(bytes);
-  }
-  Result<MappedBuffer> map(std::span<std::byte> buffer, pool::Direction direction) override {
-    const std::uint64_t offset = TRY(private_.offset_of(buffer));
-    ++maps_;
-    return MappedBuffer{
-        .offset = window::RegionOffset{offset}, .buffer = buffer, .direction = direction};
-  }
-  Result<void> sync_for_device(const MappedBuffer& /*mapped*/) override { return {}; }
-  Result<void> unmap(const MappedBuffer& /*mapped*/, std::uint64_t /*written*/) override {
-    return {};
-  }
+  VmmCopyAccess(PrivateMemory own, const Fd& vmm) : DirectAccess(std::move(own)), vmm_(vmm) {}
 
   // The guest's queue is the VMM's to serve, and the device gets one that the VMM drives.
   Result<void> start(DeviceLink& device, const QueueStart& queue,
                      const QueueBells& bells) override {
-    const VmmRequest request{.queue = queue, .private_bytes = private_.size()};
-    const std::array fds{private_.fd().get(), bells.notify, bells.interrupt};
+    const VmmRequest request{.queue = queue, .private_bytes = private_memory().size()};
+    const std::array fds{private_memory().fd().get(), bells.notify, bells.interrupt};
     const auto started = TRY(ask<VmmReply>(vmm_, request, fds));
     if (started.fds.size() != kStartFds) return fail(Errc::kMalformed);
     const DeviceLink::Loan loan{
@@ -51,7 +33,7 @@ class VmmCopyAccess final : public Access {
 
   // The pool is the VMM's: what it holds is told with trusted_counts().
   [[nodiscard]] AccessCounts counts() const override {
-    return {.maps = maps_, .high_water_bytes = high_water_bytes_};
+    return {.maps = maps(), .high_water_bytes = high_water_bytes_};
   }
   [[nodiscard]] Result<TrustedCounts> trusted_counts() override {
     const VmmReply reply = TRY(ask<VmmReply>(vmm_, VmmRequest{.kind = VmmRequest::Kind::kCounts}))
@@ -61,10 +43,7 @@ class VmmCopyAccess final : public Access {
   }
 
  private:
-  PrivateMemory private_;
   const Fd& vmm_;
-  CoherentArea coherent_{0, PrivateMemory::kReserved};
-  std::uint64_t maps_ = 0;
   std::uint64_t high_water_bytes_ = 0;
 };
 
