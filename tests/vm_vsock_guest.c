@@ -2,7 +2,8 @@
 //
 // The guest's side of vm_vsock_test.py, over AF_VSOCK:
 //   vsock serve PORT COUNT stream|seqpacket    echoes COUNT connections, one after the other
-//   vsock check PORT BYTES stream|seqpacket    sends BYTES to the host, checks that they come back
+//   vsock check PORT BYTES stream|seqpacket [CID]
+//                                   sends BYTES to the host, or to CID; checks that they come back
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -89,9 +90,9 @@ static void send_all(int peer, uint64_t bytes, int type) {
   if (shutdown(peer, SHUT_WR) != 0) fail("shutdown");
 }
 
-static int check(unsigned port, uint64_t bytes, int type) {
+static int check(unsigned cid, unsigned port, uint64_t bytes, int type) {
   const int peer = socket(AF_VSOCK, type, 0);
-  struct sockaddr_vm address = address_of(VMADDR_CID_HOST, port);
+  struct sockaddr_vm address = address_of(cid, port);
   if (peer < 0 || connect(peer, (struct sockaddr*)&address, sizeof address) != 0) fail("connect");
   const pid_t sender = fork();
   if (sender < 0) fail("fork");
@@ -130,10 +131,11 @@ static int check(unsigned port, uint64_t bytes, int type) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 5) return 2;
+  if (argc != 5 && argc != 6) return 2;
+  const unsigned cid = argc == 6 ? (unsigned)strtoul(argv[5], NULL, 0) : VMADDR_CID_HOST;
   const unsigned port = (unsigned)strtoul(argv[2], NULL, 0);
   const int type = strcmp(argv[4], "seqpacket") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
   if (strcmp(argv[1], "serve") == 0) return serve(port, strtol(argv[3], NULL, 0), type);
-  if (strcmp(argv[1], "check") == 0) return check(port, strtoull(argv[3], NULL, 0), type);
+  if (strcmp(argv[1], "check") == 0) return check(cid, port, strtoull(argv[3], NULL, 0), type);
   return 2;
 }

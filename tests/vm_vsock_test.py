@@ -135,5 +135,42 @@ if dmesg | grep -iE 'call trace|airlock.*(refused|in use)'; then exit 1; fi
         self.assertTrue(harness.view_is_inside(stats["view"]), stats["view"])
 
 
+class Forwarding(VmTest):
+    """A host whose own AF_VSOCK the device forwards to and from. The VM is that host here, since it
+    can be had with the modules for it; its guest is a driver of ours."""
+
+    bin = pathlib.Path(harness.AIRLOCK).parent
+
+    def test_reaches_the_hosts_own_sockets_both_ways(self):
+        console = self.boot(None, f"""
+modprobe vsock_loopback
+start() {{
+  mkfifo /run/said.$1
+  "$@" >/run/said.$1 &
+  read -r line </run/said.$1
+}}
+airlock serve vsock --socket /run/device --forward-cid 1 --forward-listen 7000 --region 16M &
+device=$!
+until [ -S /run/device ]; do usleep 10000; done
+vsock serve 6000 1 stream & server=$!
+until answer=$(vsock_echo vfio-user:/run/device connect 6000 hello); do usleep 10000; done
+echo "@@ANSWER $answer@@"
+wait $server
+if vsock_echo vfio-user:/run/device connect 6001 hello; then exit 1; fi
+start vsock_echo vfio-user:/run/device listen 7000
+vsock check 7000 {BYTES // 8} stream 1
+if vsock check 7001 1 stream 1; then exit 1; fi
+kill $device
+wait $device
+echo "@@STATUS $?@@"
+""", "--guest-module", "vsock_loopback", "--program", f"{self.bin}/tests/vm_vsock_guest:vsock",
+                            "--program", harness.AIRLOCK,
+                            "--program", self.bin / "examples/vsock_echo", "--memory", "1G",
+                            kernel=os.environ.get("AIRLOCK_KERNEL", "6.12"), module=False)
+        self.assertEqual(harness.said(console, "ANSWER"), ["hello"])
+        self.assertIn(f"checked {BYTES // 8} bytes", console)
+        self.assertEqual(harness.said(console, "STATUS"), ["0"])
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """`airlock serve vsock` without a VM: its sockets, its end, its words."""
 
+import contextlib
 import pathlib
+import socket
 import tempfile
 import unittest
 
 import harness
+
+try:
+    socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM).close()
+    HAS_VSOCK = True
+except OSError:
+    HAS_VSOCK = False
 
 
 class Vsock(unittest.TestCase):
@@ -15,9 +23,17 @@ class Vsock(unittest.TestCase):
         self.directory = pathlib.Path(temporary.name)
         self.uds = self.directory / "host"
 
-    def device(self, *arguments):
-        return harness.Device("vsock", "--uds", self.uds, *arguments, directory=self.directory,
-                              name="vsock")
+    def device(self, *arguments, host=()):
+        return harness.Device("vsock", *(host or ("--uds", self.uds)), *arguments,
+                              directory=self.directory, name="vsock")
+
+    @contextlib.contextmanager
+    def hosts_port(self):
+        """A port of this machine's AF_VSOCK that is in use."""
+        with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as listener:
+            listener.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+            listener.listen()
+            yield listener.getsockname()[1]
 
     def test_sockets_go_with_the_device(self):
         with self.device() as device:
@@ -34,10 +50,43 @@ class Vsock(unittest.TestCase):
                                 (("--uds", self.uds, "--queue-size", "100"), "power of two"),
                                 (("--uds", self.uds, "--region", "64K"), "give --region 2M")):
             with self.subTest(arguments):
-                done = harness.airlock("serve", "vsock", "--socket", self.directory / "v.sock",
-                                       *arguments, check=False)
+                done = self.refused(*arguments)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertIn(what, done.stderr)
+
+    @unittest.skipUnless(HAS_VSOCK, "this kernel has no AF_VSOCK")
+    def test_listens_on_the_hosts_own_ports(self):
+        with self.hosts_port() as port:
+            free = port
+        with self.device("--forward-listen", str(free), host=("--forward-cid", "1")) as device:
+            with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as other:
+                with self.assertRaises(OSError):
+                    other.bind((socket.VMADDR_CID_ANY, free))
+            names = {harness.name_of(pid) for pid in harness.family(device.pid)}
+            self.assertEqual(names, {"airlock", "socket-keeper", "socket-connect"})
+            self.assertEqual(device.stop(), 0)
+
+    @unittest.skipUnless(HAS_VSOCK, "this kernel has no AF_VSOCK")
+    def test_words_for_a_port_that_somebody_has(self):
+        with self.hosts_port() as port:
+            done = self.refused("--forward-cid", "1", "--forward-listen", str(port))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"AF_VSOCK port {port}: Address already in use", done.stderr)
+
+    def test_words_for_a_host_that_is_not_clear(self):
+        for arguments, what in (((), "[--uds,--forward-cid] is required"),
+                                (("--uds", self.uds, "--forward-cid", "1"), "2 were given"),
+                                (("--uds", self.uds, "--forward-listen", "22"),
+                                 "--forward-listen requires --forward-cid"),
+                                (("--forward-cid", "1", "--forward-listen", "22+x"), "Value x")):
+            with self.subTest(arguments):
+                done = self.refused(*arguments)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(what, done.stderr)
+
+    def refused(self, *arguments):
+        return harness.airlock("serve", "vsock", "--socket", self.directory / "v.sock", *arguments,
+                               check=False)
 
     def test_help_has_a_whole_command_line(self):
         done = harness.airlock("serve", "vsock", "--help")

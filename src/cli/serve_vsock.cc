@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/size.h"
+#include "cli/host_vsock.h"
 #include "cli/listening.h"
 #include "cli/serve_device.h"
 #include "cli/socket_connector.h"
@@ -75,21 +76,68 @@ void prepare_memory() {
   // NOLINTEND(concurrency-mt-unsafe)
 }
 
-/// A socket for the host's clients, and the process that removes its file.
-struct Door {
-  SocketKeeper keeper;
-  Fd socket;
+/// The host's side: where its clients come, who connects to its servers.
+struct HostSide {
+  std::vector<device::VsockListener> listeners;
+  // They remove the sockets' files when they go.
+  std::shared_ptr<std::vector<SocketKeeper>> keepers =
+      std::make_shared<std::vector<SocketKeeper>>();
+  std::unique_ptr<SocketConnector> connector;
+  bool seqpacket = true;
+  std::string text;
 };
 
-Result<Door> make_door(const std::string& path, int type) {
-  Door door {
-    .keeper = TRY(SocketKeeper::start(path))
-    , .socket = Fd()
-  };
-  auto listener = TRY(vfio_user::Listener::create(path, {.type = type, .backlog = kVsockBacklog}));
-  TRY(door.keeper.keep(listener.file()));
-  door.socket = listener.release();
-  return door;
+Result<void> add_path(HostSide& side, const std::string& path, device::VsockType type) {
+  auto keeper = TRY(SocketKeeper::start(path));
+  const int socket_type = type == device::VsockType::kStream ? SOCK_STREAM : SOCK_SEQPACKET;
+  auto listener =
+      TRY(vfio_user::Listener::create(path, {.type = socket_type, .backlog = kVsockBacklog}));
+  TRY(keeper.keep(listener.file()));
+  side.keepers->push_back(std::move(keeper));
+  side.listeners.push_back({.socket = listener.release(), .type = type});
+  return {};
+}
+
+std::unexpected<Failure> no_connector(const Error& error) {
+  return failed("start a process", describe(error), "look at the limits");
+}
+
+std::expected<HostSide, Failure> make_path_side(const std::string& uds) {
+  HostSide side;
+  side.text = uds;
+  auto connector = SocketConnector::to_paths(uds);
+  if (!connector) return no_connector(connector.error());
+  side.connector = std::move(*connector);
+  if (auto made = add_path(side, uds, device::VsockType::kStream); !made) {
+    return cannot_listen(uds, made.error());
+  }
+  const std::string path = uds + "_seqpacket";
+  if (auto made = add_path(side, path, device::VsockType::kSeqpacket); !made) {
+    return cannot_listen(path, made.error());
+  }
+  return side;
+}
+
+// Streams only: Linux takes a part of a message from a sender that does not wait, and the rest
+// would be another.
+std::expected<HostSide, Failure> make_vsock_side(std::uint32_t cid,
+                                                 const std::vector<std::uint32_t>& ports) {
+  HostSide side;
+  side.seqpacket = false;
+  side.text = fmt::format("cid {}", cid);
+  auto connector = SocketConnector::to_cid(cid);
+  if (!connector) return no_connector(connector.error());
+  side.connector = std::move(*connector);
+  for (const std::uint32_t port : ports) {
+    auto socket = listen_vsock(port, kVsockBacklog);
+    if (!socket) {
+      return failed(fmt::format("listen on AF_VSOCK port {}", port), describe(socket.error()),
+                    "see what listens there (ss --vsock), and whether the host has AF_VSOCK "
+                    "(modprobe vsock)");
+    }
+    side.listeners.push_back({.socket = std::move(*socket), .port = port});
+  }
+  return side;
 }
 
 void add_vsock_counters(nlohmann::ordered_json& json, const device::VsockDevice& device) {
@@ -111,33 +159,25 @@ void add_vsock_counters(nlohmann::ordered_json& json, const device::VsockDevice&
 
 std::expected<MadeDevice, Failure> make_vsock(const ServeVsockOptions& options) {
   prepare_memory();
-  auto connector = SocketConnector::start(options.uds);
-  if (!connector) {
-    return failed("start a process", describe(connector.error()), "look at the limits");
-  }
-  const std::string seqpacket_path = options.uds + "_seqpacket";
-  auto stream = make_door(options.uds, SOCK_STREAM);
-  if (!stream) return cannot_listen(options.uds, stream.error());
-  auto seqpacket = make_door(seqpacket_path, SOCK_SEQPACKET);
-  if (!seqpacket) return cannot_listen(seqpacket_path, seqpacket.error());
+  auto side = options.forward_cid ? make_vsock_side(*options.forward_cid, options.forward_listen)
+                                  : make_path_side(options.uds);
+  if (!side) return std::unexpected(side.error());
   auto device = device::VsockDevice::create(
       {.guest_cid = options.cid,
        .queue_size = options.queue_size,
        .connections_most = raise_descriptors(options.connections),
-       .stream_listener = std::move(stream->socket),
-       .seqpacket_listener = std::move(seqpacket->socket),
-       .connector = std::move(*connector),
+       .seqpacket = side->seqpacket,
+       .listeners = std::move(side->listeners),
+       .connector = std::move(side->connector),
        .ring_features = options.serve.ring_features & ring::Features::kMask});
   if (!device) return failed("serve vsock", describe(device.error()), "see its --help");
   const auto& made = **device;
-  // They remove the files when they go, and go with the counters.
-  auto keepers = std::make_shared<std::vector<SocketKeeper>>();
-  keepers->push_back(std::move(stream->keeper));
-  keepers->push_back(std::move(seqpacket->keeper));
-  return MadeDevice{
-      .type = std::move(*device),
-      .text = fmt::format("cid {}, host at {}", options.cid, options.uds),
-      .add_counters = [&made, keepers](auto& json) { add_vsock_counters(json, made); }};
+  // The keepers go with the counters.
+  return MadeDevice{.type = std::move(*device),
+                    .text = fmt::format("cid {}, host at {}", options.cid, side->text),
+                    .add_counters = [&made, keepers = side->keepers](auto& json) {
+                      add_vsock_counters(json, made);
+                    }};
 }
 
 }  // namespace

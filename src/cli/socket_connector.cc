@@ -11,6 +11,7 @@
 #include <fmt/core.h>
 
 #include "base/helper_process.h"
+#include "cli/host_vsock.h"
 #include "wire/socket.h"
 
 namespace airlock::cli {
@@ -29,10 +30,9 @@ struct Reply {
   std::int32_t unused;
 };
 
-Result<Fd> connect_to(const std::string& prefix, const Question& question) {
-  const sockaddr_un address =
-      TRY(vfio_user::unix_address(fmt::format("{}_{}", prefix, question.port)));
-  const int type = question.seqpacket != 0 ? SOCK_SEQPACKET : SOCK_STREAM;
+Result<Fd> connect_to_path(const std::string& path, bool seqpacket) {
+  const sockaddr_un address = TRY(vfio_user::unix_address(path));
+  const int type = seqpacket ? SOCK_SEQPACKET : SOCK_STREAM;
   Fd socket = TRY(own_fd(::socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)));
   if (::connect(socket.get(), vfio_user::as_sockaddr(address), sizeof address) != 0) {
     return fail(system_error());
@@ -40,11 +40,27 @@ Result<Fd> connect_to(const std::string& prefix, const Question& question) {
   return socket;
 }
 
+}  // namespace
+
+Result<std::unique_ptr<SocketConnector>> SocketConnector::to_paths(const std::string& prefix) {
+  if (prefix.size() > kPrefixMost) return fail(system_error(ENAMETOOLONG));
+  return start([&](std::uint32_t port, bool seqpacket) {
+    return connect_to_path(fmt::format("{}_{}", prefix, port), seqpacket);
+  });
+}
+
+Result<std::unique_ptr<SocketConnector>> SocketConnector::to_cid(std::uint32_t cid) {
+  return start([cid](std::uint32_t port, bool seqpacket) -> Result<Fd> {
+    if (seqpacket) return fail(system_error(ESOCKTNOSUPPORT));
+    return connect_vsock(cid, port);
+  });
+}
+
 /// In the process, until the other end of the way is closed.
-void connect_until_closed(const std::string& prefix) {
+void SocketConnector::connect_until_closed(const Connect& connect) {
   Question question{};
   while (read(helper_way(), &question, sizeof question) == sizeof question) {
-    const auto socket = connect_to(prefix, question);
+    const auto socket = connect(question.port, question.seqpacket != 0);
     const Reply reply{.id = question.id,
                       .error = socket ? 0 : static_cast<std::int32_t>(socket.error().detail),
                       .unused = 0};
@@ -56,11 +72,8 @@ void connect_until_closed(const std::string& prefix) {
   }
 }
 
-}  // namespace
-
-Result<std::unique_ptr<SocketConnector>> SocketConnector::start(const std::string& prefix) {
-  if (prefix.size() > kPrefixMost) return fail(system_error(ENAMETOOLONG));
-  auto ways = TRY(start_helper({.name = "socket-connect"}, [&] { connect_until_closed(prefix); }));
+Result<std::unique_ptr<SocketConnector>> SocketConnector::start(const Connect& connect) {
+  auto ways = TRY(start_helper({.name = "socket-connect"}, [&] { connect_until_closed(connect); }));
   return std::unique_ptr<SocketConnector>(new SocketConnector(std::move(ways.front())));
 }
 

@@ -84,8 +84,7 @@ class VsockSubject final : public AttackSubject {
     connector_ = connector.get();
     socket_ = MUST(device::VsockDevice::create({.guest_cid = VsockSay::kCid,
                                                 .queue_size = options.queue_size,
-                                                .stream_listener = Fd(),
-                                                .seqpacket_listener = Fd(),
+                                                .listeners = {},
                                                 .connector = std::move(connector),
                                                 .ring_features = options.ring_features}));
   }

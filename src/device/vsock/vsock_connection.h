@@ -39,6 +39,7 @@ struct VsockConnection {
   std::size_t buffer_class = 0;
   std::shared_ptr<const Fd> socket;  // others hold it for the length of a system call
   VsockBacklog backlog;
+  bool hears_ok = false;  // kOffered: the client is to be told that the guest has accepted
 
   // What the guest is yet to hear.
   std::optional<Active::iterator> active;  // its place among those that have something to say

@@ -31,9 +31,6 @@ constexpr std::uint32_t kMessageBytesMost = 128U << 10U;
 constexpr std::uint32_t kHostPortFirst = std::uint32_t{1} << 30U;
 constexpr std::uint32_t kHostPortLast = 0x7fffffff;
 
-/// Names of what is no connection (vsock_host.cc) are below.
-constexpr std::uint64_t kFirstId = 16;
-
 constexpr std::uint64_t key(VsockPorts ports) {
   return std::uint64_t{ports.guest} << 32U | ports.host;
 }
@@ -310,25 +307,25 @@ void VsockConnections::reset(const Connection& connection) {
 
 // For the host's side.
 
-bool VsockConnections::offer(std::uint64_t id, Fd socket, VsockType type,
-                             std::uint32_t guest_port) {
+bool VsockConnections::offer(std::uint64_t id, Client client) {
   const std::lock_guard lock(mutex_);
-  const bool in_use = type == VsockType::kStream ? stream_ : seqpacket_;
+  const bool in_use = client.type == VsockType::kStream ? stream_ : seqpacket_;
   if (!in_use || by_id_.size() >= options_.most || offered_ >= kHalfOpenMost) {
     ++counts_.clients_dropped;
     return false;
   }
-  VsockPorts ports{.guest = guest_port, .host = next_host_port_};
+  VsockPorts ports{.guest = client.guest_port, .host = next_host_port_};
   // There are more ports than connections.
   while (by_ports_.contains(key(ports))) {
     ports.host = ports.host == kHostPortLast ? kHostPortFirst : ports.host + 1;
   }
   next_host_port_ = ports.host == kHostPortLast ? kHostPortFirst : ports.host + 1;
-  const Connection connection = add(id, ports, type);
+  const Connection connection = add(id, ports, client.type);
   connection->state = State::kOffered;
+  connection->hears_ok = client.hears_ok;
   ++offered_;
   ++counts_.from_host;
-  connection->socket = std::make_shared<const Fd>(std::move(socket));
+  connection->socket = std::make_shared<const Fd>(std::move(client.socket));
   connection->say_request = true;
   activate(connection);
   return true;

@@ -34,6 +34,8 @@ class VsockConnections {
   static constexpr std::size_t kHalfOpenMost = 256;
   /// Connections whose last bytes the host has not taken when the guest has forgotten them.
   static constexpr std::size_t kLingeringMost = 64;
+  /// Names of events below are of no connection.
+  static constexpr std::uint64_t kFirstId = 64;
 
   struct Options {
     std::uint32_t guest_cid = spec::VIRTIO_VSOCK_CID_GUEST_MIN;
@@ -41,6 +43,14 @@ class VsockConnections {
     VsockConnector* connector = nullptr;  // outlives it
   };
   using Connection = std::shared_ptr<VsockConnection>;
+
+  /// A client of the host that wants to talk to a port of the guest.
+  struct Client {
+    Fd socket;
+    VsockType type = VsockType::kStream;
+    std::uint32_t guest_port = 0;
+    bool hears_ok = true;  // it is told by a line that the guest has accepted
+  };
 
   /// Something for the guest.
   struct Turn {
@@ -98,9 +108,8 @@ class VsockConnections {
   // For the host's side, in the thread of the rx queue.
 
   [[nodiscard]] std::uint64_t new_id() { return next_id_++; }
-  /// A client of the host wants to talk to a port of the guest; its events are named by `id`.
-  /// False: it can't be, and the socket is closed.
-  [[nodiscard]] bool offer(std::uint64_t id, Fd socket, VsockType type, std::uint32_t guest_port);
+  /// Brings a client, whose events are named by `id`. False: it can't be, and the socket is closed.
+  [[nodiscard]] bool offer(std::uint64_t id, Client client);
   /// The connector has a socket for `id`, or none. Its number, if its events are wanted from now
   /// on.
   [[nodiscard]] std::optional<int> connected(std::uint64_t id, Fd socket);

@@ -25,16 +25,14 @@ Result<std::unique_ptr<VsockDevice>> VsockDevice::create(Options options) {
       options.guest_cid == spec::VIRTIO_VSOCK_CID_ANY) {
     return fail({.code = Errc::kOutOfRange, .address = options.guest_cid});
   }
-  Fd stream = std::move(options.stream_listener);
-  Fd seqpacket = std::move(options.seqpacket_listener);
+  std::vector<VsockListener> listeners = std::move(options.listeners);
   const VsockConnections::Options limits{.guest_cid = options.guest_cid,
                                          .most = options.connections_most,
                                          .connector = options.connector.get()};
   std::unique_ptr<VsockDevice> device(new VsockDevice(std::move(options)));
   VsockShared& shared = device->shared_;
   shared.connections = TRY(VsockConnections::create(limits));
-  shared.host = TRY(VsockHost::create({.stream_listener = std::move(stream),
-                                       .seqpacket_listener = std::move(seqpacket),
+  shared.host = TRY(VsockHost::create({.listeners = std::move(listeners),
                                        .connections = shared.connections.get(),
                                        .connector = device->connector_.get()}));
   return device;
@@ -42,18 +40,14 @@ Result<std::unique_ptr<VsockDevice>> VsockDevice::create(Options options) {
 
 VsockDevice::VsockDevice(Options options)
     : queue_size_(options.queue_size),
-      ring_features_(options.ring_features),
+      features_(options.ring_features | spec::feature(spec::VIRTIO_VSOCK_F_STREAM) |
+                spec::feature(spec::VIRTIO_VSOCK_F_NO_IMPLIED_STREAM) |
+                (options.seqpacket ? spec::feature(spec::VIRTIO_VSOCK_F_SEQPACKET) : 0)),
       config_{.guest_cid = Le64(options.guest_cid)},
       connector_(std::move(options.connector)) {}
 
 std::uint32_t VsockDevice::pci_class() const {
   return spec::PCI_CLASS_COMMUNICATION_OTHER;
-}
-
-std::uint64_t VsockDevice::features() const {
-  return spec::feature(spec::VIRTIO_VSOCK_F_STREAM) |
-         spec::feature(spec::VIRTIO_VSOCK_F_SEQPACKET) |
-         spec::feature(spec::VIRTIO_VSOCK_F_NO_IMPLIED_STREAM) | ring_features_;
 }
 
 Result<std::unique_ptr<QueueTask>> VsockDevice::make_queue(const QueueContext& context) {

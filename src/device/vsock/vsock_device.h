@@ -11,15 +11,15 @@
 
 namespace airlock::device {
 
-/// A virtio socket device between a guest and UNIX sockets of its host. VIRTIO 1.3, 5.10.
+/// A virtio socket device between a guest and sockets of its host. VIRTIO 1.3, 5.10.
 class VsockDevice final : public DeviceType {
  public:
   struct Options {
     std::uint32_t guest_cid = spec::VIRTIO_VSOCK_CID_GUEST_MIN;
     std::uint16_t queue_size = 256;  // entries, a power of two
     std::size_t connections_most = 10240;
-    Fd stream_listener;     // where the host's clients come; empty: none can
-    Fd seqpacket_listener;  // the same for seqpacket
+    bool seqpacket = true;                 // on offer; streams always are
+    std::vector<VsockListener> listeners;  // where the host's clients come
     std::unique_ptr<VsockConnector> connector;
     std::uint64_t ring_features = ring::Features::kMask;  // on offer as well, as a mask
   };
@@ -29,7 +29,7 @@ class VsockDevice final : public DeviceType {
 
   [[nodiscard]] std::uint16_t virtio_id() const override { return spec::VIRTIO_ID_VSOCK; }
   [[nodiscard]] std::uint32_t pci_class() const override;
-  [[nodiscard]] std::uint64_t features() const override;
+  [[nodiscard]] std::uint64_t features() const override { return features_; }
   [[nodiscard]] std::uint16_t queue_count() const override { return spec::VIRTIO_VSOCK_QUEUES; }
   [[nodiscard]] std::uint16_t queue_size_max(std::uint16_t queue) const override {
     return queue < spec::VIRTIO_VSOCK_QUEUES ? queue_size_ : std::uint16_t{0};
@@ -47,7 +47,7 @@ class VsockDevice final : public DeviceType {
   explicit VsockDevice(Options options);
 
   std::uint16_t queue_size_;
-  std::uint64_t ring_features_;
+  std::uint64_t features_;
   spec::VirtioVsockConfig config_;
   std::unique_ptr<VsockConnector> connector_;
   VsockShared shared_;

@@ -137,15 +137,15 @@ void VsockConnections::handle_response(const Connection& connection) {
     return;
   }
   leave(*connection, State::kOpen);
+  connection->readable = true;
+  if (!connection->hears_ok) return;
   std::string line = "OK " + std::to_string(connection->ports.host) + "\n";
   iovec vector{.iov_base = line.data(), .iov_len = line.size()};
   const auto sent = send_once(connection->socket->get(), std::span(&vector, 1));
   // Nothing was sent before it: a socket without room for it is a trick.
   if (!sent || *sent != line.size()) {
     end(connection);
-    return;
   }
-  connection->readable = true;
 }
 
 // It may have heard the last of the host while the host has not taken the last of the guest.

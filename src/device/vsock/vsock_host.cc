@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <utility>
@@ -15,8 +16,9 @@ namespace airlock::device {
 
 namespace {
 
-/// What epoll calls what is no connection: those begin at 16.
-enum Name : std::uint64_t { kStreamListener = 0, kSeqpacketListener = 1, kWake = 2, kAnswers = 3 };
+/// What epoll calls what is neither a listener, by its place, nor a connection.
+enum Name : std::uint64_t { kWake = VsockHost::kListenersMost, kAnswers };
+static_assert(kAnswers < VsockConnections::kFirstId);
 
 constexpr std::size_t kEventsMost = 64;
 constexpr unsigned kAcceptsMost = 16;
@@ -45,9 +47,8 @@ std::optional<std::uint32_t> parse_connect_line(std::string_view line) {
 Result<std::unique_ptr<VsockHost>> VsockHost::create(Options options) {
   Fd epoll = TRY(own_fd(epoll_create1(EPOLL_CLOEXEC)));
   std::unique_ptr<VsockHost> host(new VsockHost(std::move(options), std::move(epoll)));
-  for (std::uint64_t name : {kStreamListener, kSeqpacketListener}) {
-    const int fd = host->listeners_.at(name).socket.get();
-    if (fd < 0) continue;
+  for (std::size_t name = 0; name < host->doors_.size(); ++name) {
+    const int fd = host->doors_[name].listener.socket.get();
     TRY(make_nonblocking(fd));
     TRY(host->watch(fd, name, EPOLLIN | EPOLLET));
   }
@@ -57,12 +58,11 @@ Result<std::unique_ptr<VsockHost>> VsockHost::create(Options options) {
 }
 
 VsockHost::VsockHost(Options options, Fd epoll)
-    : listeners_{{{.socket = std::move(options.stream_listener), .type = VsockType::kStream},
-                  {.socket = std::move(options.seqpacket_listener),
-                   .type = VsockType::kSeqpacket}}},
-      connections_(*options.connections),
-      connector_(*options.connector),
-      epoll_(std::move(epoll)) {}
+    : connections_(*options.connections), connector_(*options.connector), epoll_(std::move(epoll)) {
+  CHECK(options.listeners.size() <= kListenersMost);
+  for (VsockListener& listener : options.listeners)
+    doors_.push_back({.listener = std::move(listener)});
+}
 
 Result<void> VsockHost::watch(int fd, std::uint64_t id, std::uint32_t events) const {
   epoll_event event = {};
@@ -82,8 +82,8 @@ bool VsockHost::poll() {
       static_cast<void>(connections_.rx_event().drain());
     } else if (id == kAnswers) {
       answers_ = true;
-    } else if (id < listeners_.size()) {
-      listeners_.at(id).ready = true;
+    } else if (id < doors_.size()) {
+      doors_[id].ready = true;
     } else if (clients_.contains(id)) {
       read_line(id);
     } else {
@@ -92,8 +92,8 @@ bool VsockHost::poll() {
   }
   if (answers_) take_answers();
   bool more = false;
-  for (Listener& listener : listeners_) {
-    if (listener.ready) more |= accept(listener);
+  for (Door& door : doors_) {
+    if (door.ready) more |= accept(door);
   }
   return count > 0 || more;
 }
@@ -114,17 +114,25 @@ void VsockHost::take_answers() {
 }
 
 // True if somebody came.
-bool VsockHost::accept(Listener& listener) {
+bool VsockHost::accept(Door& door) {
+  const VsockListener& listener = door.listener;
   for (unsigned i = 0; i < kAcceptsMost; ++i) {
     Fd socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket) {
       // Without descriptors they wait, and are tried again with whatever happens next.
-      listener.ready = errno != EAGAIN && errno != EWOULDBLOCK;
+      door.ready = errno != EAGAIN && errno != EWOULDBLOCK;
       return i > 0;
     }
-    if (clients_.size() == kClientsMost) drop(clients_.begin()->first);
     const std::uint64_t id = connections_.new_id();
     if (!watch(socket.get(), id, kSocketEvents)) continue;
+    if (listener.port) {
+      static_cast<void>(connections_.offer(id, {.socket = std::move(socket),
+                                                .type = listener.type,
+                                                .guest_port = *listener.port,
+                                                .hears_ok = false}));
+      continue;
+    }
+    if (clients_.size() == kClientsMost) drop(clients_.begin()->first);
     clients_.emplace(id, Client{.socket = std::move(socket), .type = listener.type});
   }
   return true;
@@ -157,7 +165,8 @@ void VsockHost::read_line(std::uint64_t id) {
   }
   Client client = std::move(found->second);
   clients_.erase(found);
-  static_cast<void>(connections_.offer(id, std::move(client.socket), client.type, *port));
+  static_cast<void>(connections_.offer(
+      id, {.socket = std::move(client.socket), .type = client.type, .guest_port = *port}));
 }
 
 }  // namespace airlock::device

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "base/fd.h"
 #include "device/vsock/vsock_connections.h"
@@ -14,9 +14,18 @@
 
 namespace airlock::device {
 
+/// Where the host's clients come.
+struct VsockListener {
+  Fd socket;
+  VsockType type = VsockType::kStream;
+  /// The guest's port that they all get to, without a word; none: their line says which.
+  std::optional<std::uint32_t> port = std::nullopt;
+};
+
 /// The host's side of a socket device, in the convention of Firecracker and Cloud Hypervisor: a
 /// client connects to a UNIX socket, writes `CONNECT port\n`, and reads `OK port\n` once the guest
-/// has accepted; guest connections go to whatever the connector finds.
+/// has accepted; guest connections go to whatever the connector finds. Listeners may also stand for
+/// one port of the guest, as those of the host's own AF_VSOCK do.
 ///
 /// For the thread of the rx queue. What a client does costs at most a descriptor: how long its line
 /// may be, and how many are at it, is bounded, and the oldest has to make room (ATK-12). While no
@@ -28,9 +37,10 @@ class VsockHost {
   /// The longest line there is.
   static constexpr std::string_view kLongestLine = "CONNECT 4294967295\n";
 
+  static constexpr std::size_t kListenersMost = 32;
+
   struct Options {
-    Fd stream_listener;                       // of SOCK_STREAM; empty: none
-    Fd seqpacket_listener;                    // of SOCK_SEQPACKET; empty: none
+    std::vector<VsockListener> listeners;     // kListenersMost at most
     VsockConnections* connections = nullptr;  // these two outlive it
     VsockConnector* connector = nullptr;
   };
@@ -51,20 +61,19 @@ class VsockHost {
     Fd socket;
     VsockType type = VsockType::kStream;
   };
-  struct Listener {
-    Fd socket;
-    VsockType type = VsockType::kStream;
+  struct Door {
+    VsockListener listener;
     bool ready = false;  // somebody may wait
   };
 
   VsockHost(Options options, Fd epoll);
   [[nodiscard]] Result<void> watch(int fd, std::uint64_t id, std::uint32_t events) const;
-  bool accept(Listener& listener);
+  bool accept(Door& door);
   void take_answers();
   void read_line(std::uint64_t id);
   void drop(std::uint64_t id);
 
-  std::array<Listener, 2> listeners_;
+  std::vector<Door> doors_;
   VsockConnections& connections_;
   VsockConnector& connector_;
   Fd epoll_;

@@ -22,23 +22,33 @@ class VsockHostTest : public VsockFixture {
  protected:
   VsockHostTest() {
     VsockDevice::Options options;
-    options.stream_listener = listen(stream_, SOCK_STREAM);
-    options.seqpacket_listener = listen(seqpacket_, SOCK_SEQPACKET);
+    options.listeners.push_back({.socket = listen(stream_, kStream)});
+    options.listeners.push_back(
+        {.socket = listen(seqpacket_, kSeqpacket), .type = VsockType::kSeqpacket});
+    options.listeners.push_back({.socket = listen(port_, kPort), .port = 7000});
     options.connections_most = 1000;
     make_device(std::move(options));
     open();
   }
-  Fd listen(vfio_user::Listener& listener, int type) {
-    listener = MUST(vfio_user::Listener::create(path_of(type), {.type = type, .backlog = 200}));
+  struct Place {
+    const char* name;
+    int type;
+  };
+  static constexpr Place kStream{.name = "stream", .type = SOCK_STREAM};
+  static constexpr Place kSeqpacket{.name = "seqpacket", .type = SOCK_SEQPACKET};
+  static constexpr Place kPort{.name = "port", .type = SOCK_STREAM};
+
+  static Fd listen(vfio_user::Listener& listener, const Place& place) {
+    listener =
+        MUST(vfio_user::Listener::create(path_of(place), {.type = place.type, .backlog = 200}));
     return Fd(fcntl(listener.fd(), F_DUPFD_CLOEXEC, 0));
   }
-  static std::string path_of(int type) {
-    return ::testing::TempDir() + "vsock-host-" + std::to_string(getpid()) + "-" +
-           std::to_string(type);
+  static std::string path_of(const Place& place) {
+    return ::testing::TempDir() + "vsock-host-" + std::to_string(getpid()) + "-" + place.name;
   }
-  static Fd client(int type = SOCK_STREAM) {
-    Fd socket = MUST(own_fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0)));
-    const sockaddr_un address = MUST(vfio_user::unix_address(path_of(type)));
+  static Fd client(const Place& place = kStream) {
+    Fd socket = MUST(own_fd(::socket(AF_UNIX, place.type | SOCK_CLOEXEC, 0)));
+    const sockaddr_un address = MUST(vfio_user::unix_address(path_of(place)));
     CHECK(::connect(socket.get(), vfio_user::as_sockaddr(address), sizeof address) == 0);
     return socket;
   }
@@ -53,6 +63,7 @@ class VsockHostTest : public VsockFixture {
 
   vfio_user::Listener stream_;
   vfio_user::Listener seqpacket_;
+  vfio_user::Listener port_;
 };
 
 TEST_F(VsockHostTest, ConnectsAClientToThePortThatItNames) {
@@ -78,7 +89,7 @@ TEST_F(VsockHostTest, ClosesAClientThatTheGuestRefuses) {
 }
 
 TEST_F(VsockHostTest, ConnectsMessagesAsWell) {
-  const Fd host = client(SOCK_SEQPACKET);
+  const Fd host = client(kSeqpacket);
   const SeenPacket request = ask(host, "CONNECT 5000\n");
   EXPECT_EQ(request.header.type.get(), VIRTIO_VSOCK_TYPE_SEQPACKET);
   say({.op = VIRTIO_VSOCK_OP_RESPONSE,
@@ -87,6 +98,19 @@ TEST_F(VsockHostTest, ConnectsMessagesAsWell) {
   EXPECT_TRUE(read_some(host).starts_with("OK "));
   write_all(host, "one");
   EXPECT_EQ(hear_one().header.flags.get(), VIRTIO_VSOCK_SEQ_EOM);
+}
+
+TEST_F(VsockHostTest, ConnectsToAListenersOwnPortWithoutAWord) {
+  const Fd host = client(kPort);
+  write_all(host, "CONNECT 5000\n");
+  const SeenPacket request = hear_one();
+  EXPECT_EQ(request.op(), VIRTIO_VSOCK_OP_REQUEST);
+  EXPECT_EQ(request.header.dst_port.get(), 7000U);
+  say({.op = VIRTIO_VSOCK_OP_RESPONSE, .ports = ports_of(request)});
+  EXPECT_EQ(hear_one().text(), "CONNECT 5000\n");
+  EXPECT_EQ(read_some(host), "<nothing>");
+  say({.ports = ports_of(request), .text = "answer"});
+  EXPECT_EQ(read_some(host), "answer");
 }
 
 TEST_F(VsockHostTest, EachClientHasAPortOfItsOwn) {
