@@ -73,6 +73,25 @@ class BadInput(ProcessTest):
         self.refused("compare", "--models", "region,none", status=2, says="--list")
         self.refused("compare", "--workload", "tape", status=2, says="blk")
 
+    def test_pages_that_cannot_be_written(self):
+        self.refused("compare", "--html", self.directory / "none" / "page.html", says="--html")
+        self.refused("compare", "--html", self.directory, says="--html")
+        self.refused("compare", "--html", "page.html", "--json", status=2)
+        self.refused("compare", "--html", "page.html", "--list", status=2)
+
+    def test_pages_of_what_is_no_comparison(self):
+        page, saved = self.directory / "page.html", self.directory / "saved.json"
+        self.refused("compare", "--from", saved, status=2, says="--html")
+        self.refused("compare", "--from", saved, "--html", page, says="--from")
+        self.refused("compare", "--from", saved, "--html", page, "--models", "open", status=2)
+        for text, says in ("{", "no JSON"), ("{}", "no 'machine'"), ("[1]", "no 'machine'"):
+            saved.write_text(text)
+            self.refused("compare", "--from", saved, "--html", page, says=says)
+        # What stood there stays, where there is nothing to put in its place.
+        page.write_text("as it was")
+        self.refused("compare", "--from", saved, "--html", page)
+        self.assertEqual(page.read_text(), "as it was")
+
     def test_the_list_and_the_table(self):
         listed = harness.airlock("compare", "--list").stdout
         for name in MODELS:

@@ -9,8 +9,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/check.h"
 #include "base/size.h"
 #include "cli/compare_json.h"
+#include "cli/compare_page.h"
+#include "cli/compare_report.h"
 
 namespace airlock::cli {
 
@@ -112,8 +115,12 @@ Outcome compare_models(const CompareOptions& options) {
   if (options.workload != "blk") {
     return usage("--workload " + options.workload, "there is no such workload", "give blk");
   }
+  if (!options.from.empty()) return page_from_file(options.from, options.page);
   auto models = chosen_models(options.models);
   if (!models) return std::unexpected(models.error());
+  PageFile page;
+  // Before a run that takes minutes: a path that can't be written is told at once.
+  if (!options.page.empty()) TRY(page.open(options.page));
   const bool shown = ::isatty(STDERR_FILENO) == 1;
   const compare::ComparisonOptions wanted{
       .models = std::move(*models),
@@ -127,6 +134,11 @@ Outcome compare_models(const CompareOptions& options) {
   if (!all) {
     return failed(fmt::format("compare: {}", all.error().model->name), describe(all.error().error),
                   "see what its processes wrote to stderr; give --models without it");
+  }
+  if (!options.page.empty()) {
+    const auto report = report_of(comparison_json(*all));
+    CHECK(report.has_value());
+    return page.write(*report);
   }
   if (options.json) {
     fmt::print("{}\n", comparison_json(*all).dump(2));

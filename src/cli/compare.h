@@ -15,6 +15,8 @@ struct CompareOptions {
   std::chrono::microseconds time = std::chrono::seconds(60);  // of all loads together
   bool list = false;
   bool json = false;
+  std::string page;  // the file to write as HTML; empty: none
+  std::string from;  // the file with the JSON of another run, to make a page of; empty: run
 };
 
 /// `airlock compare`: the same requests through every way to keep a device out of a guest's memory.

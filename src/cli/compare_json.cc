@@ -5,6 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <ctime>
+#include <fstream>
+#include <string>
 
 #include <nlohmann/json.hpp>
 
@@ -81,6 +85,27 @@ Json model_json(const compare::ModelRows& rows) {
           {"scan", seen_json(rows.scan)}};
 }
 
+// UTC, to the second.
+std::string now_text() {
+  const std::time_t now = std::time(nullptr);
+  tm parts = {};
+  std::array<char, 32> text{};
+  const std::size_t length =
+      std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", ::gmtime_r(&now, &parts));
+  return {text.data(), length};
+}
+
+// As the kernel calls it; "?" where it has no name for it, as on arm64.
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "?";
+}
+
 }  // namespace
 
 LoadCosts costs_of(const compare::LoadRow& row) {
@@ -118,8 +143,11 @@ Json comparison_json(const std::vector<compare::ModelRows>& all) {
   for (const compare::ModelRows& rows : all)
     models.push_back(model_json(rows));
   return {{"workload", "blk"},
+          {"when", now_text()},
+          {"version", AIRLOCK_VERSION},
           {"machine",
            {{"processors", ::sysconf(_SC_NPROCESSORS_ONLN)},
+            {"processor", processor_name()},
             {"system", system.sysname},
             {"release", system.release},
             {"architecture", system.machine}}},

@@ -7,18 +7,30 @@ namespace airlock::cli {
 
 void add_compare(CLI::App& app, Action& action, CompareOptions& options) {
   app.preparse_callback([](std::size_t) { set_log_level(LogLevel::kWarning); });
-  app.add_option("--models", options.models, "these only (all)")
-      ->delimiter(',')
-      ->type_name("NAME,NAME");
+  auto* const models = app.add_option("--models", options.models, "these only (all)")
+                           ->delimiter(',')
+                           ->type_name("NAME,NAME");
   app.add_option("--workload", options.workload, "what is done through each of them: blk (blk)")
       ->type_name("NAME");
   add_duration(app, "--time", options.time, "how long all loads take together (60s)");
-  app.add_flag("--list", options.list, "print the models, and what keeps the device in");
-  app.add_flag("--json", options.json, "print JSON");
+  auto* const list =
+      app.add_flag("--list", options.list, "print the models, and what keeps the device in");
+  auto* const json = app.add_flag("--json", options.json, "print JSON");
+  auto* const page =
+      app.add_option("--html", options.page, "write a page with plots to FILE, and print no table")
+          ->type_name("FILE")
+          ->excludes(json)
+          ->excludes(list);
+  app.add_option("--from", options.from, "run nothing: a page of what --json printed to FILE")
+      ->type_name("FILE")
+      ->needs(page)
+      ->excludes(models);
   app.footer(
       "example:\n"
       "  airlock compare\n"
-      "  airlock compare --models region,share,open --time 10s --json");
+      "  airlock compare --models region,share,open --time 10s --json\n"
+      "  airlock compare --html compare.html\n"
+      "  airlock compare --from saved.json --html compare.html");
   app.callback([&] { action = [&] { return compare_models(options); }; });
 }
 

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a page takes from JSON, which may come from anywhere, and what is said of what it is not.
+#include "cli/compare_report.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/compare_json.h"
+
+namespace airlock::cli {
+namespace {
+
+using ReportJson = nlohmann::ordered_json;
+
+ReportJson made() {
+  const auto models = compare::all_models();
+  compare::ModelRows rows{.model = models.front(), .exposures = {}, .loads = {}, .scan = {}};
+  for (const compare::Cell& cell : compare::all_loads()) {
+    compare::LoadRow row{.cell = cell, .sum = {}};
+    row.sum.requests = 2;
+    row.sum.ns = 1'000'000;
+    row.sum.latency.add(std::chrono::microseconds(20));
+    rows.loads.push_back(row);
+  }
+  rows.exposures.push_back({.write = true, .exposure = {.request_bytes = 512}});
+  rows.exposures.back().exposure.during.bytes = 4096;
+  return comparison_json({rows});
+}
+
+std::string refusal(const ReportJson& json) {
+  const auto report = parse_report(json.dump());
+  return report ? "" : report.error();
+}
+
+TEST(CompareReport, HasWhatTheComparisonFound) {
+  const auto report = parse_report(made().dump());
+  ASSERT_TRUE(report.has_value()) << report.error();
+  EXPECT_EQ(report->workload, "blk");
+  EXPECT_EQ(report->when.size(), 20U);
+  EXPECT_GT(report->processors, 0U);
+  ASSERT_EQ(report->models.size(), 1U);
+  EXPECT_EQ(report->models[0].name, "region");
+  EXPECT_EQ(report->models[0].loads.size(), 12U);
+  EXPECT_DOUBLE_EQ(report->models[0].loads[0].bytes_per_s, 1'024'000);
+  EXPECT_DOUBLE_EQ(report->models[0].exposures[0].visible_per_byte, 8);
+  EXPECT_EQ(report->sizes(), (std::vector<std::uint64_t>{512, 4096, 131072}));
+  EXPECT_EQ(report->least_depth(), 1U);
+  EXPECT_EQ(report->most_depth(), 32U);
+}
+
+TEST(CompareReport, IsTheSameWithoutTheText) {
+  const auto report = report_of(made());
+  ASSERT_TRUE(report.has_value()) << report.error();
+  EXPECT_EQ(report->models[0].loads.size(), 12U);
+}
+
+TEST(CompareReport, RefusesWhatItIsNot) {
+  for (const char* text : {"", "{", "\xff", "{\"models\": [}"})
+    EXPECT_EQ(parse_report(text).error(), "it is no JSON") << text;
+  for (const char* text : {"null", "[]", "7", "{}", "{\"machine\": 3}"})
+    EXPECT_FALSE(parse_report(text).has_value()) << text;
+  ReportJson json = made();
+  json.erase("when");
+  EXPECT_EQ(refusal(json), "there is no 'when'");
+  json = made();
+  json["models"] = ReportJson::array();
+  EXPECT_EQ(refusal(json), "'models' has not 1 to 64 entries");
+  json = made();
+  json["models"] = ReportJson(65, json["models"][0]);
+  EXPECT_EQ(refusal(json), "'models' has not 1 to 64 entries");
+  json = made();
+  json["models"][0]["name"] = 7;
+  EXPECT_EQ(refusal(json), "'name' is no text");
+}
+
+TEST(CompareReport, RefusesNumbersThatNobodyMeasures) {
+  ReportJson json = made();
+  json["models"][0]["loads"][3]["p50_us"] = -1;
+  EXPECT_EQ(refusal(json), "'p50_us' is no number from 0 to 1e18");
+  json["models"][0]["loads"][3]["p50_us"] = 1e300;
+  EXPECT_EQ(refusal(json), "'p50_us' is no number from 0 to 1e18");
+  json = made();
+  json["models"][0]["loads"][0]["depth"] = std::uint64_t{1} << 32;
+  EXPECT_EQ(refusal(json), "'depth' is too much");
+  json = made();
+  json["models"][0]["scan"]["outside_bytes"] = 0.5;
+  EXPECT_EQ(refusal(json), "'outside_bytes' is no whole number");
+  json = made();
+  for (std::size_t i = 0; i < 5; ++i)
+    json["models"][0]["loads"][i]["request_bytes"] = 1000 + i;
+  EXPECT_EQ(refusal(json), "'loads' are of too many sizes");
+}
+
+}  // namespace
+}  // namespace airlock::cli
