@@ -62,14 +62,22 @@ class Net(VmTest):
         self.assertEqual(self.peer.bad_checksums, 0)
         return stats
 
-    # T1: everything through the region, both ways, each byte as it was, each checksum right.
+    def at_rest(self, card):
+        """The --on argument by which the guest waits until the card's process sleeps."""
+        return (f"rest=timeout 100 {sys.executable} -B -c 'import sys; "
+                f'sys.path.insert(0, "{harness.REPO}/tests"); '
+                f"import harness; harness.settle({card.pid})'")
+
+    # T1: everything through the region, both ways, each byte as it was, each checksum right. Then
+    # nobody has anything to do, and nobody does.
     def test_a_file_there_and_back(self):
         with self.card() as card:
             console = self.run_guest(card, EXCHANGE + """
+host rest
 echo "@@MAC $(cat /sys/class/net/eth0/address)@@"
 echo "@@CARRIER $(cat /sys/class/net/eth0/carrier)@@"
 echo "@@DRIVER $(readlink /sys/class/net/eth0/device/driver)@@"
-""")
+""", "--on", self.at_rest(card))
         self.assertEqual(harness.said(console, "MAC"), [GUEST_MAC])
         self.assertEqual(harness.said(console, "CARRIER"), ["1"])
         self.assertIn("virtio_net", harness.said(console, "DRIVER")[0])
