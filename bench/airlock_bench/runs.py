@@ -169,8 +169,10 @@ class Bench:
         if len(pids) > 1 and cpu_server is not None:
             # The client sees only the guard. What starts and ends a run is in the device's part.
             cpu_server += (machine.cpu_seconds(pids[0]) - hidden) / seconds
+        # A process whose parent did not wait for it takes what it used with it.
+        others = max(0.0, machine.others_cpu_seconds(own) - others)
         return Run({name: result[name] for name in VALUES}, result["cpu_driver"], cpu_server,
-                   (machine.others_cpu_seconds(own) - others) / seconds,
+                   others / seconds,
                    (machine.steal_seconds() - steal) / seconds)
 
 

@@ -42,6 +42,12 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+/// The version in its header; nothing if it has none.
+std::optional<std::uint32_t> format_of(const std::vector<std::byte>& blob) {
+  if (blob.size() < sizeof(fdt_header)) return std::nullopt;
+  return fdt_version(blob.data());
+}
+
 }  // namespace
 
 std::expected<Tree, std::string> Tree::parse(std::span<const std::byte> blob) {
@@ -51,11 +57,12 @@ std::expected<Tree, std::string> Tree::parse(std::span<const std::byte> blob) {
   Tree tree;
   tree.blob_.assign(blob.begin(), blob.end());
   const void* const fdt = tree.blob_.data();
+  // First: of older formats libfdt 1.6.1 follows a null pointer where the root has no name.
+  if (const auto version = format_of(tree.blob_); version && *version < kVersion) {
+    return std::unexpected(fmt::format("format {}, older than {}", *version, kVersion));
+  }
   if (const int bad = fdt_check_full(fdt, tree.blob_.size()); bad != 0) {
     return std::unexpected(fmt::format("no device tree: {}", fdt_strerror(bad)));
-  }
-  if (fdt_version(fdt) < kVersion) {
-    return std::unexpected(fmt::format("format {}, older than {}", fdt_version(fdt), kVersion));
   }
   tree.blob_.resize(fdt_totalsize(fdt));
   if (auto bad = tree.find_nodes()) return std::unexpected(std::move(*bad));

@@ -102,6 +102,18 @@ TEST(DtTree, RefusesWhatIsNoTree) {
 }
 
 // Goal: a blob that ends too early is refused wherever it ends. Method: each length.
+// Before libfdt has a look: 1.6.1 crashes where the root of an old format has no name.
+TEST(DtTree, RefusesOldFormats) {
+  constexpr std::size_t kVersionByte = 23;     // the last of `version`
+  constexpr std::size_t kCompatibleByte = 27;  // and of `last_comp_version`
+  auto blob = Machine().blob();
+  for (const std::byte version : {std::byte{1}, std::byte{8}, std::byte{15}}) {
+    blob.at(kVersionByte) = version;
+    blob.at(kCompatibleByte) = std::byte{1};
+    EXPECT_NE(why_not(blob).find("older than"), std::string::npos) << why_not(blob);
+  }
+}
+
 TEST(DtTree, RefusesEveryTruncation) {
   const auto blob = Machine().blob();
   for (std::size_t length = 0; length < blob.size(); ++length)
