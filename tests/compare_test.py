@@ -8,7 +8,7 @@ import harness
 from process_case import ProcessTest
 
 MODELS = ["region", "region-in-place", "pool", "shared", "share", "share-bounce", "vmm-copy",
-          "open"]
+          "snoop", "open"]
 LIMIT_SECONDS = 900
 
 
@@ -27,7 +27,7 @@ class Compare(ProcessTest):
                 self.assertGreater(load["cpu_ns_per_byte"]["all"], 0, (name, load))
                 self.assertAlmostEqual(load["disk_copies_per_byte"], 1, places=6)
 
-    # SYS-1, SYS-2, SYS-4, SYS-5, SYS-13
+    # SYS-1, SYS-2, SYS-4, SYS-5, SYS-7, SYS-13
     def test_the_scan_finds_nothing_but_with_open(self):
         for name, model in self.models.items():
             found = model["scan"]["outside_bytes"]
@@ -45,7 +45,7 @@ class Compare(ProcessTest):
     def test_copies_are_counted(self):
         for name in ("open", "region-in-place", "share"):
             self.assertEqual(self.copies(name), {False: 0, True: 0}, name)
-        for name in ("region", "vmm-copy"):
+        for name in ("region", "vmm-copy", "snoop"):
             for copies in self.copies(name).values():
                 self.assertAlmostEqual(copies, 1, delta=0.001, msg=name)
         # Linux copies in what the device is going to overwrite (DT-11).
@@ -57,6 +57,7 @@ class Compare(ProcessTest):
             return {row["write"]: row["visible_per_byte"]
                     for row in self.models[name]["exposures"] if row["request_bytes"] == 512}
         self.assertEqual(visible("region"), {False: 0, True: 1})
+        self.assertEqual(visible("snoop"), {False: 0, True: 1})
         self.assertEqual(visible("share"), {False: 8, True: 8})
         self.assertEqual(visible("share-bounce"), {False: 0, True: 1})
         self.assertGreater(visible("open")[True], 1000)

@@ -16,6 +16,7 @@
 #include "compare/models/region.h"
 #include "compare/models/share.h"
 #include "compare/models/shared.h"
+#include "compare/models/snoop.h"
 #include "compare/models/vmm_copy.h"
 #include "compare/reach.h"
 #include "sandbox/sandbox.h"
@@ -68,8 +69,8 @@ TEST_P(RigTest, CountsWhatItDid) {
   EXPECT_FALSE(rig->run({.request_bytes = 4096, .depth = 33}, kShort));
 }
 
-// SYS-1, SYS-2, SYS-4, SYS-5, SYS-13: after a run the device sees what it was given, and only
-// `open` gives it the rest.
+// SYS-1, SYS-2, SYS-4, SYS-5, SYS-7, SYS-13: after a run the device sees what it was given, and
+// only `open` gives it the rest.
 TEST_P(RigTest, ScanFindsNothingButWhatWasGiven) {
   const auto rig = MUST(Rig::start(model()));
   run_all(*rig);
@@ -123,7 +124,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Visible{.model = &kShared, .written = 512, .read = 512, .after = 512},
                     Visible{.model = &kShare, .written = 4096, .read = 4096, .after = 0},
                     Visible{.model = &kShareBounce, .written = 512, .read = 0, .after = 0},
-                    Visible{.model = &kVmmCopy, .written = 512, .read = 0, .after = 0}));
+                    Visible{.model = &kVmmCopy, .written = 512, .read = 0, .after = 0},
+                    Visible{.model = &kSnoop, .written = 512, .read = 0, .after = 0}));
 
 TEST_P(ExposureTest, OfARequestSmallerThanAPage) {
   const auto rig = MUST(Rig::start(*GetParam().model));

@@ -46,13 +46,13 @@ void Snooper::open(Queue& queue, const VirtioRecord::QueueAreas& areas, std::uin
   static_cast<void>(airlock_snoop_open(&queue.state, features));
 }
 
-void Snooper::follow(const VirtioRecord& virtio) {
-  const auto areas = virtio.queue_areas();
+void Snooper::follow(const std::map<std::uint16_t, VirtioRecord::QueueAreas>& areas,
+                     std::uint64_t features) {
   std::erase_if(queues_, [&](const auto& entry) { return !areas.contains(entry.first); });
   for (const auto& [index, area] : areas) {
     Queue& queue = queues_[index];
-    if (queue.areas != area || queue.features != virtio.features()) {
-      open(queue, area, virtio.features());
+    if (queue.areas != area || queue.features != features) {
+      open(queue, area, features);
     }
     if (queue.state.rules.queue_size != 0) follow(queue);
   }

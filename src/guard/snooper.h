@@ -23,7 +23,10 @@ class Snooper {
   void unmap(std::uint64_t address, std::uint64_t size);
 
   /// Looks what the driver has made available since, in the queues that it has set up.
-  void follow(const VirtioRecord& virtio);
+  void follow(const VirtioRecord& virtio) { follow(virtio.queue_areas(), virtio.features()); }
+  /// The same for who knows by other means which queues there are, by index.
+  void follow(const std::map<std::uint16_t, VirtioRecord::QueueAreas>& areas,
+              std::uint64_t features);
   /// Whether a write changes no used element but those that the device may return next: it could
   /// otherwise tell the driver of another chain than it has told of here.
   [[nodiscard]] bool keeps_used_elements(std::uint64_t address, std::uint64_t size) const;

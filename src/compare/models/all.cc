@@ -7,14 +7,15 @@
 #include "compare/models/region.h"
 #include "compare/models/share.h"
 #include "compare/models/shared.h"
+#include "compare/models/snoop.h"
 #include "compare/models/vmm_copy.h"
 
 namespace airlock::compare {
 
 namespace {
 
-constexpr std::array kModels{&kRegion, &kRegionInPlace, &kPool,    &kShared,
-                             &kShare,  &kShareBounce,   &kVmmCopy, &kOpen};
+constexpr std::array kModels{&kRegion,      &kRegionInPlace, &kPool,  &kShared, &kShare,
+                             &kShareBounce, &kVmmCopy,       &kSnoop, &kOpen};
 
 }  // namespace
 

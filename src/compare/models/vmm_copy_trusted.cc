@@ -1,272 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The trusted part of vmm-copy: the guest's queue on one side, the device's on the other, and a
-// copy in between. It knows no device type: a chain is bytes to read and room to write.
-#include <poll.h>
-
-#include <algorithm>
-#include <array>
-#include <chrono>
-#include <optional>
+// The trusted part of vmm-copy: a VMM serves the guest's queue as any device does.
 #include <utility>
-#include <vector>
 
-#include "base/event_fd.h"
-#include "base/relax.h"
+#include "compare/models/relay_trusted.h"
 #include "compare/models/vmm_copy.h"
-#include "pool/pool.h"
 #include "ring/device_queue.h"
-#include "ring/driver_queue.h"
 
 namespace airlock::compare {
 
 namespace {
 
-constexpr std::uint64_t kVmmBufferBytes = std::uint64_t{16} << 20;
-// What both queues are looked at for in vain, before the VMM sleeps.
-constexpr std::chrono::microseconds kLookFor{50};
-
-class Vmm {
+class VmmFront final : public RelayFront {
  public:
-  /// Errors: those of the memory and the rings.
-  static Result<std::unique_ptr<Vmm>> start(const VmmRequest& request, std::vector<Fd> fds,
-                                            VmmReply& reply);
+  explicit VmmFront(ring::DeviceQueue queue) : queue_(std::move(queue)) {}
 
-  /// Moves what there is, both ways; true if there was any. Errors: a ring's, for good.
-  Result<bool> move();
-  /// Asks both sides to wake it (true), or looks anyway.
-  void want_wakes(bool wanted) {
-    front_.suppress_notifications(!wanted);
-    back_.want_interrupts(wanted);
+  Result<bool> pop(RelayedChain& target) override {
+    const auto head = TRY(queue_.pop(chain_));
+    if (!head) return false;
+    target.head = std::to_underlying(*head);
+    target.readable.assign(chain_.readable().begin(), chain_.readable().end());
+    target.writable.assign(chain_.writable().begin(), chain_.writable().end());
+    return true;
   }
-  [[nodiscard]] std::array<int, 2> fds() const { return {from_guest_.fd(), from_device_.fd()}; }
-  void take_wakes() const {
-    static_cast<void>(from_guest_.drain());
-    static_cast<void>(from_device_.drain());
+  Result<void> push_used(std::uint16_t head, std::uint32_t written) override {
+    return queue_.push_used(ring::Head{head}, written);
   }
-  /// For the device, as in a reply to kStart.
-  [[nodiscard]] std::array<int, 3> device_fds() const {
-    return {memory_.shared.fd().get(), to_device_.fd(), from_device_.fd()};
+  void publish() override { queue_.publish(); }
+  [[nodiscard]] bool guest_wants_interrupt() override { return queue_.driver_wants_interrupt(); }
+  void suppress_notifications(bool suppressed) override {
+    queue_.suppress_notifications(suppressed);
   }
-  void count(VmmReply& reply) const;
 
  private:
-  struct Relayed {
-    ring::Chain chain{8};
-    std::vector<pool::Mapped> readable;
-    std::vector<pool::Mapped> writable;
-  };
-  struct Memory {
-    PrivateMemory own;
-    std::unique_ptr<window::Window> window;  // onto the guest
-    shm::SealedMemfd shared;
-    shm::Mapping mapping;
-    std::unique_ptr<pool::Pool> pool;
-    std::vector<pool::CoherentBuffer> rings;
-  };
-  Vmm(Memory memory, ring::DeviceQueue front, ring::DriverQueue back)
-      : memory_(std::move(memory)),
-        front_(std::move(front)),
-        back_(std::move(back)),
-        relayed_(back_.size().value()) {}
-
-  static Result<Memory> make_memory(const VmmRequest& request, Fd guest);
-  Result<bool> take();
-  Result<void> pass_on(std::uint64_t index);
-  Result<bool> bring_back();
-  Result<void> finish(const ring::Completion& completion);
-
-  Memory memory_;
-  ring::DeviceQueue front_;
-  ring::DriverQueue back_;
-  EventFd from_guest_;
-  EventFd to_guest_;
-  EventFd to_device_;
-  EventFd from_device_;
-  std::vector<Relayed> relayed_;  // by the head of the guest's chain
-  std::uint64_t wakes_ = 0;
+  ring::DeviceQueue queue_;
+  ring::Chain chain_{8};
 };
 
-Result<Vmm::Memory> Vmm::make_memory(const VmmRequest& request, Fd guest) {
-  Memory memory;
-  memory.own = TRY(PrivateMemory::adopt(std::move(guest), request.private_bytes));
-  memory.window = std::make_unique<window::Window>(memory.own.bytes());
-  memory.window->configure(window::AddressMode::kBus, window::Reach::kRegion);
-  memory.window->set_region_bus_base(kPrivateBase);
-  memory.shared = TRY(shm::SealedMemfd::create({.name = "airlock-vmm", .size = kVmmBufferBytes}));
-  memory.mapping = TRY(memory.shared.map());
-  memory.pool = TRY(pool::Pool::create(memory.mapping.bytes(), {}));
-  return memory;
-}
-
-Result<std::unique_ptr<Vmm>> Vmm::start(const VmmRequest& request, std::vector<Fd> fds,
-                                        VmmReply& reply) {
-  if (fds.size() != 3) return fail(Errc::kMalformed);
-  Memory memory = TRY(make_memory(request, std::move(fds[0])));
-  const ring::QueueSize size = TRY(ring::QueueSize::from(request.queue.size));
-  auto front =
-      TRY(ring::DeviceQueue::create({.size = size, .areas = request.queue.areas}, *memory.window));
-  const ring::Layout layout(size);
-  memory.rings.push_back(
-      TRY(memory.pool->allocate_coherent(layout.block_bytes(), pool::kPageBytes)));
-  const ring::DriverQueueConfig config{
-      .size = size,
-      .areas = layout.block_at(memory.rings.back().offset()),
-      .publisher = {.mode = window::AddressMode::kBus, .region = kSharedBase}};
-  auto back = TRY(ring::DriverQueue::create(config, memory.mapping.bytes()));
-  std::unique_ptr<Vmm> vmm(new Vmm(std::move(memory), std::move(front), std::move(back)));
-  vmm->from_guest_ = TRY(EventFd::adopt(std::move(fds[1])));
-  vmm->to_guest_ = TRY(EventFd::adopt(std::move(fds[2])));
-  vmm->to_device_ = TRY(EventFd::create_shared());
-  vmm->from_device_ = TRY(EventFd::create_shared());
-  reply.queue = request.queue;
-  reply.queue.areas = vmm->back_.published_areas();
-  reply.shared_bytes = kVmmBufferBytes;
-  return vmm;
-}
-
-Result<bool> Vmm::move() {
-  const bool taken = TRY(take());
-  return TRY(bring_back())
-  || taken;
-}
-
-Result<bool> Vmm::take() {
-  bool any = false;
-  ring::Chain chain(8);
-  while (const auto head = TRY(front_.pop(chain))) {
-    Relayed& relayed = relayed_.at(std::to_underlying(*head));
-    relayed.chain = chain;
-    TRY(pass_on(std::to_underlying(*head)));
-    any = true;
-  }
-  if (any && back_.publish()) {
-    to_device_.signal();
-    ++wakes_;
-  }
-  return any;
-}
-
-// The pool has room for what the guest's queue can hold of honest requests; one that asks for more
-// breaks its own queue.
-Result<void> Vmm::pass_on(std::uint64_t index) {
-  Relayed& relayed = relayed_[index];
-  std::vector<ring::Buffer> readable;
-  std::vector<ring::Buffer> writable;
-  const auto buffer = [](const pool::Mapped& mapped) {
-    return ring::Buffer{.offset = mapped.offset,
-                        .length = static_cast<std::uint32_t>(mapped.bytes)};
-  };
-  for (const window::SharedSpan& span : relayed.chain.readable()) {
-    relayed.readable.push_back(TRY(memory_.pool->map_to_device(span.in_place())));
-    readable.push_back(buffer(relayed.readable.back()));
-  }
-  for (const window::SharedSpan& span : relayed.chain.writable()) {
-    relayed.writable.push_back(TRY(memory_.pool->map_from_device(span.in_place())));
-    writable.push_back(buffer(relayed.writable.back()));
-  }
-  TRY(back_.submit(readable, writable, index));
-  return {};
-}
-
-Result<bool> Vmm::bring_back() {
-  bool any = false;
-  ring::Completion completion;
-  while (TRY(back_.poll(completion))) {
-    TRY(finish(completion));
-    any = true;
-  }
-  if (!any) return false;
-  front_.publish();
-  if (front_.driver_wants_interrupt()) {
-    to_guest_.signal();
-    ++wakes_;
-  }
-  return true;
-}
-
-Result<void> Vmm::finish(const ring::Completion& completion) {
-  Relayed& relayed = relayed_.at(completion.cookie);
-  for (const pool::Mapped& mapped : relayed.readable)
-    TRY(memory_.pool->unmap(mapped, 0));
-  std::uint64_t left = completion.written_bytes;
-  for (const pool::Mapped& mapped : relayed.writable) {
-    const std::uint64_t written = std::min(left, mapped.bytes);
-    TRY(memory_.pool->unmap(mapped, written));
-    left -= written;
-  }
-  relayed.readable.clear();
-  relayed.writable.clear();
-  return front_.push_used(relayed.chain.head(), completion.written_bytes);
-}
-
-void Vmm::count(VmmReply& reply) const {
-  const pool::Stats stats = memory_.pool->stats();
-  reply.high_water_bytes = stats.high_water * pool::kSlotBytes;
-  reply.counts.copied_bytes = stats.bytes_to_device + stats.bytes_from_device;
-  reply.counts.wakes = wakes_;
-}
-
-// Until somebody wants something: a queue, or the guest by a message.
-Result<void> rest(const Fd& guest, Vmm* vmm) {
-  if (vmm == nullptr) return wait_readable(guest, kForEver);
-  vmm->want_wakes(true);
-  // Once more: something may have come before either side saw the wish.
-  if (!TRY(vmm->move())) {
-    const auto fds = vmm->fds();
-    std::array<pollfd, 3> watched{{{.fd = guest.get(), .events = POLLIN, .revents = 0},
-                                   {.fd = fds[0], .events = POLLIN, .revents = 0},
-                                   {.fd = fds[1], .events = POLLIN, .revents = 0}}};
-    static_cast<void>(::poll(watched.data(), watched.size(), -1));
-    vmm->take_wakes();
-  }
-  vmm->want_wakes(false);
-  return {};
-}
-
-// As long as there is something to move, and a little longer.
-Result<void> work(Vmm& vmm) {
-  auto last = std::chrono::steady_clock::now();
-  while (std::chrono::steady_clock::now() - last < kLookFor) {
-    if (TRY(vmm.move())) last = std::chrono::steady_clock::now();
-    relax();
-  }
-  return {};
-}
-
-Result<void> answer(const Fd& guest, std::unique_ptr<Vmm>& vmm) {
-  auto received = TRY(receive<VmmRequest>(guest, kAnswerWithin));
-  VmmReply reply;
-  if (received.message.kind == VmmRequest::Kind::kStart && !vmm) {
-    auto started = Vmm::start(received.message, std::move(received.fds), reply);
-    if (!started) {
-      reply.answer = {.failed = true, .error = started.error()};
-      return send(guest, reply);
-    }
-    vmm = std::move(*started);
-    return send(guest, reply, vmm->device_fds());
-  }
-  if (vmm) vmm->count(reply);
-  reply.counts.cpu_ns = TRY(own_cpu_ns());
-  return send(guest, reply);
-}
-
-Result<bool> wants_something(const Fd& guest) {
-  const auto ready = wait_readable(guest, std::chrono::milliseconds(0));
-  if (ready) return true;
-  if (ready.error().code == Errc::kTimeout) return false;
-  return fail(ready.error());
+Result<std::unique_ptr<RelayFront>> make_vmm_front(const QueueStart& queue,
+                                                   const PrivateMemory& /*own*/,
+                                                   const window::Window& window) {
+  const ring::QueueSize size = TRY(ring::QueueSize::from(queue.size));
+  return std::make_unique<VmmFront>(
+      TRY(ring::DeviceQueue::create({.size = size, .areas = queue.areas}, window)));
 }
 
 }  // namespace
 
 Result<void> serve_vmm_copy(const Fd& guest, const Controls& /*controls*/) {
-  std::unique_ptr<Vmm> vmm;
-  for (;;) {
-    if (vmm) TRY(work(*vmm));
-    TRY(rest(guest, vmm.get()));
-    if (TRY(wants_something(guest))) TRY(answer(guest, vmm));
-  }
+  return serve_relay(guest, make_vmm_front);
 }
 
 }  // namespace airlock::compare
