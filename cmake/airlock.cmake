@@ -4,7 +4,7 @@
 # that may depend only on folders of a lower floor; tests, fuzz targets and micro-benchmarks stand
 # beside the code and are declared with it.
 
-set(AIRLOCK_FLOORS base sandbox core dt spec shm crypt window ring pool pci mmio wire vfio_user vhost_user driver
+set(AIRLOCK_FLOORS base sandbox core dt spec shm crypt window ring iommu pool pci mmio wire vfio_user vhost_user driver
                    backend device guard attach compare cli testing)
 
 option(AIRLOCK_FUZZ "Build the libFuzzer targets (needs clang)" OFF)

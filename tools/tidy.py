@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cxx_scan  # noqa: E402  (beside this file)
 
 FLOORS = (
-    "base sandbox core dt spec shm crypt window ring pool pci mmio wire vfio_user vhost_user "
+    "base sandbox core dt spec shm crypt window ring iommu pool pci mmio wire vfio_user vhost_user "
     "driver backend device guard attach compare cli testing"
 ).split()
 GUARD_NEEDS = {"base", "core", "sandbox", "shm", "spec", "window", "wire"}
