@@ -16,7 +16,9 @@ class Compare(ProcessTest):
     @classmethod
     def setUpClass(cls):
         done = harness.airlock("compare", "--time", "2s", "--json", timeout=LIMIT_SECONDS)
-        cls.models = {model["name"]: model for model in json.loads(done.stdout)["models"]}
+        told = json.loads(done.stdout)
+        cls.models = {model["name"]: model for model in told["models"]}
+        cls.apart = told["apart"]
 
     def test_every_model_ran_every_load(self):
         self.assertEqual(list(self.models), MODELS)
@@ -61,6 +63,20 @@ class Compare(ProcessTest):
         self.assertEqual(visible("share"), {False: 8, True: 8})
         self.assertEqual(visible("share-bounce"), {False: 0, True: 1})
         self.assertGreater(visible("open")[True], 1000)
+
+    # SYS-8: hardware forgets what it is told to; an emulated device only if the flush trapped.
+    def test_two_stages_and_who_hears_of_a_flush(self):
+        unseen, trapped = self.apart["two_stage"]
+        self.assertFalse(unseen["hv_sees_flush"])
+        self.assertTrue(trapped["hv_sees_flush"])
+        for row in (unseen, trapped):
+            self.assertGreater(row["unmaps"], 0)
+            self.assertGreater(row["unmap_us"], 0)
+            self.assertEqual(row["hardware_stale_reads"], 0)
+        self.assertEqual(unseen["emulated_stale_reads"], unseen["unmaps"])
+        self.assertEqual(unseen["traps"], 0)
+        self.assertEqual(trapped["emulated_stale_reads"], 0)
+        self.assertEqual(trapped["traps"], trapped["unmaps"])
 
     def test_trusted_parts_have_lines_and_messages(self):
         for name, model in self.models.items():

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
 #include "base/size.h"
+#include "cli/compare_apart.h"
 #include "cli/compare_json.h"
 #include "cli/compare_page.h"
 #include "cli/compare_report.h"
@@ -105,6 +107,21 @@ void print(const std::vector<ModelRows>& all) {
       "see in the end\n");
 }
 
+// What is no model is measured with all of them, or not.
+Outcome show(const std::vector<ModelRows>& all, const CompareOptions& options) {
+  std::optional<ApartRows> apart;
+  if (options.models.empty()) apart = TRY(measure_apart());
+  if (options.json) {
+    auto json = comparison_json(all);
+    if (apart) json["apart"] = apart_json(*apart);
+    fmt::print("{}\n", json.dump(2));
+    return {};
+  }
+  print(all);
+  if (apart) print_apart(*apart);
+  return {};
+}
+
 }  // namespace
 
 Outcome compare_models(const CompareOptions& options) {
@@ -140,12 +157,7 @@ Outcome compare_models(const CompareOptions& options) {
     CHECK(report.has_value());
     return page.write(*report);
   }
-  if (options.json) {
-    fmt::print("{}\n", comparison_json(*all).dump(2));
-  } else {
-    print(*all);
-  }
-  return {};
+  return show(*all, options);
 }
 
 }  // namespace airlock::cli

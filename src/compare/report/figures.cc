@@ -143,16 +143,17 @@ Figure by_model(const Report& report, Figure figure,
 }
 
 Figure pool_most(const Report& report) {
-  return by_model(report,
-                  {.id = "pool",
-                   .title = "The most that the pool had in use",
-                   .axis_title = "KiB",
-                   .reading = "Shorter is better: memory that is set aside for bounce buffers. 0 "
-                              "is a model without a pool; in vmm-copy the VMM has it.",
-                   .series = {"pool"}},
-                  [](const ReportModel& model) {
-                    return std::vector{static_cast<double>(pool_most_bytes(model)) / 1024};
-                  });
+  return by_model(
+      report,
+      {.id = "pool",
+       .title = "The most that the pool had in use",
+       .axis_title = "KiB",
+       .reading = "Shorter is better: memory that is set aside for bounce buffers. 0 "
+                  "is a model without a pool; in vmm-copy and snoop the trusted part has it.",
+       .series = {"pool"}},
+      [](const ReportModel& model) {
+        return std::vector{static_cast<double>(pool_most_bytes(model)) / 1024};
+      });
 }
 
 Figure trusted_lines(const Report& report) {
