@@ -78,6 +78,20 @@ class Compare(ProcessTest):
         self.assertEqual(trapped["emulated_stale_reads"], 0)
         self.assertEqual(trapped["traps"], trapped["unmaps"])
 
+    # SYS-12, DT-14
+    def test_a_card_reads_what_the_bus_lets_it(self):
+        free, locked = self.apart["locked_bus"]
+        self.assertFalse(free["locked"])
+        self.assertTrue(locked["locked"])
+        for row in (free, locked):
+            self.assertGreater(row["frames"], 0)
+            self.assertGreater(row["private_bytes"], 0)
+            self.assertEqual(row["opened"], not row["locked"])
+        self.assertEqual(free["read_bytes"], free["private_bytes"])
+        self.assertEqual(free["faults"], 0)
+        self.assertEqual(locked["read_bytes"], 0)
+        self.assertGreater(locked["faults"], 0)
+
     def test_trusted_parts_have_lines_and_messages(self):
         for name, model in self.models.items():
             self.assertEqual(model["trusted_lines"]["own"] > 0, model["has_trusted_part"], name)

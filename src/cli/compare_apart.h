@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "cli/outcome.h"
+#include "compare/locked_bus/rogue_reads.h"
 #include "compare/two_stage/stale_reads.h"
 
 namespace airlock::cli {
@@ -15,6 +16,8 @@ namespace airlock::cli {
 struct ApartRows {
   compare::StaleReads flush_unseen;   // SYS-8, the hypervisor hears of no invalidation
   compare::StaleReads flush_trapped;  // and of every one
+  compare::RogueReads bus_open;       // SYS-12, without a window
+  compare::RogueReads bus_locked;     // and with one, locked by firmware
 };
 
 /// Runs them all, for less than a second.

@@ -31,6 +31,7 @@ namespace {
 constexpr std::uint64_t kBytes = std::uint64_t{2} << 20;
 constexpr std::uint64_t kFirst = 0x80400;  // buffers, with private bytes on all sides
 constexpr std::uint64_t kSecond = 0x90800;
+constexpr std::uint64_t kApart = 0x100;
 constexpr std::uint16_t kSize = 8;
 constexpr std::uint64_t kKey = 7;
 
@@ -279,17 +280,17 @@ TEST_F(SnoopServedTest, ADescriptorThatIsChangedInFlightChangesNothing) {
 TEST_F(SnoopServedTest, ChainsMayComeBackInAnyOrder) {
   std::vector<ring::Chain> chains;
   for (std::uint16_t head = 0; head < 3; ++head) {
-    describe_buffer(head, kFirst + 0x100U * head, 8, AIRLOCK_DESC_WRITE);
+    describe_buffer(head, kFirst + kApart * head, 8, AIRLOCK_DESC_WRITE);
     make_available(head);
     chains.push_back(take());
   }
   for (const std::uint16_t head : std::array<std::uint16_t, 3>{1, 0, 2}) {
     MUST(chains[head].write(0, Bytes(8, std::byte(head))));
     EXPECT_EQ(finish(chains[head].head(), 8).id, head);
-    EXPECT_EQ(guest_bytes(kFirst + 0x100U * head, 8), Bytes(8, std::byte(head)));
+    EXPECT_EQ(guest_bytes(kFirst + kApart * head, 8), Bytes(8, std::byte(head)));
     // And others are taken meanwhile.
     const auto other = static_cast<std::uint16_t>(3 + head);
-    describe_buffer(other, kSecond + 0x100U * head, 8, 0);
+    describe_buffer(other, kSecond + kApart * head, 8, 0);
     make_available(other);
     const ring::Chain chain = take();
     EXPECT_EQ(chain.readable_bytes(), 8U);
