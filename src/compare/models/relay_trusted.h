@@ -39,7 +39,7 @@ class RelayFront {
   virtual void suppress_notifications(bool suppressed) = 0;
 };
 
-/// Makes a front for the guest's queue. `own` and `window`, which is onto all of it, outlive it.
+/// Makes a front for the guest's queue. `window`, which is onto all of `own`, outlives it.
 /// Errors: those of the ring.
 using MakeFront = std::function<Result<std::unique_ptr<RelayFront>>(
     const QueueStart& queue, const PrivateMemory& own, const window::Window& window)>;
