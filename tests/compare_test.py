@@ -7,8 +7,8 @@ import unittest
 import harness
 from process_case import ProcessTest
 
-MODELS = ["region", "region-in-place", "pool", "shared", "share", "share-bounce", "vmm-copy",
-          "snoop", "open"]
+MODELS = ["region", "region-in-place", "pool", "shared", "share", "share-bounce", "viommu",
+          "viommu-bounce", "vmm-copy", "snoop", "open"]
 LIMIT_SECONDS = 900
 
 
@@ -29,7 +29,7 @@ class Compare(ProcessTest):
                 self.assertGreater(load["cpu_ns_per_byte"]["all"], 0, (name, load))
                 self.assertAlmostEqual(load["disk_copies_per_byte"], 1, places=6)
 
-    # SYS-1, SYS-2, SYS-4, SYS-5, SYS-7, SYS-13
+    # SYS-1, SYS-2, SYS-4, SYS-5, SYS-6, SYS-7, SYS-13
     def test_the_scan_finds_nothing_but_with_open(self):
         for name, model in self.models.items():
             found = model["scan"]["outside_bytes"]
@@ -45,13 +45,13 @@ class Compare(ProcessTest):
         return {load["write"]: load["copies_per_byte"] for load in loads}
 
     def test_copies_are_counted(self):
-        for name in ("open", "region-in-place", "share"):
+        for name in ("open", "region-in-place", "share", "viommu"):
             self.assertEqual(self.copies(name), {False: 0, True: 0}, name)
         for name in ("region", "vmm-copy", "snoop"):
             for copies in self.copies(name).values():
                 self.assertAlmostEqual(copies, 1, delta=0.001, msg=name)
         # Linux copies in what the device is going to overwrite (DT-11).
-        for name in ("pool", "shared"):
+        for name in ("pool", "shared", "viommu-bounce"):
             self.assertEqual(self.copies(name), {False: 2, True: 1}, name)
 
     def test_exposure_of_a_request_smaller_than_a_page(self):
@@ -62,6 +62,7 @@ class Compare(ProcessTest):
         self.assertEqual(visible("snoop"), {False: 0, True: 1})
         self.assertEqual(visible("share"), {False: 8, True: 8})
         self.assertEqual(visible("share-bounce"), {False: 0, True: 1})
+        self.assertEqual(visible("viommu"), {False: 8, True: 8})
         self.assertGreater(visible("open")[True], 1000)
 
     # SYS-8: hardware forgets what it is told to; an emulated device only if the flush trapped.
@@ -96,7 +97,7 @@ class Compare(ProcessTest):
         for name, model in self.models.items():
             self.assertEqual(model["trusted_lines"]["own"] > 0, model["has_trusted_part"], name)
             asks = any(load["messages_per_request"] > 0 for load in model["loads"])
-            self.assertEqual(asks, name.startswith("share-") or name == "share", name)
+            self.assertEqual(asks, name in ("share", "share-bounce", "viommu"), name)
 
 
 class BadInput(ProcessTest):

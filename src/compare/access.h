@@ -32,6 +32,7 @@ struct AccessCounts {
   std::uint64_t copied_bytes = 0;      // by this process, between private and shared memory
   std::uint64_t messages = 0;          // to the trusted part: what a hypercall would be
   std::uint64_t high_water_bytes = 0;  // of the pool, at most
+  std::uint64_t faults = 0;            // of the device's, that a trusted part told the driver of
 };
 struct TrustedCounts {
   std::uint64_t cpu_ns = 0;

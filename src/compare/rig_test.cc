@@ -17,6 +17,7 @@
 #include "compare/models/share.h"
 #include "compare/models/shared.h"
 #include "compare/models/snoop.h"
+#include "compare/models/viommu.h"
 #include "compare/models/vmm_copy.h"
 #include "compare/reach.h"
 #include "sandbox/sandbox.h"
@@ -69,8 +70,8 @@ TEST_P(RigTest, CountsWhatItDid) {
   EXPECT_FALSE(rig->run({.request_bytes = 4096, .depth = 33}, kShort));
 }
 
-// SYS-1, SYS-2, SYS-4, SYS-5, SYS-7, SYS-13: after a run the device sees what it was given, and
-// only `open` gives it the rest.
+// SYS-1, SYS-2, SYS-4, SYS-5, SYS-6, SYS-7, SYS-13: after a run the device sees what it was given,
+// and only `open` gives it the rest.
 TEST_P(RigTest, ScanFindsNothingButWhatWasGiven) {
   const auto rig = MUST(Rig::start(model()));
   run_all(*rig);
@@ -124,6 +125,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Visible{.model = &kShared, .written = 512, .read = 512, .after = 512},
                     Visible{.model = &kShare, .written = 4096, .read = 4096, .after = 0},
                     Visible{.model = &kShareBounce, .written = 512, .read = 0, .after = 0},
+                    Visible{.model = &kViommu, .written = 4096, .read = 4096, .after = 0},
+                    Visible{.model = &kViommuBounce, .written = 512, .read = 512, .after = 512},
                     Visible{.model = &kVmmCopy, .written = 512, .read = 0, .after = 0},
                     Visible{.model = &kSnoop, .written = 512, .read = 0, .after = 0}));
 
@@ -146,8 +149,10 @@ TEST(RigOpen, ShowsEverythingAlways) {
 }
 
 TEST(RigShare, ControlShowsWhatIsNotTakenBack) {
-  const auto rig = MUST(Rig::start(kShare, {.keep_shared = true}));
-  EXPECT_EQ(MUST(rig->expose(512, true)).after.bytes, 4096U);
+  for (const Model* const model : {&kShare, &kViommu}) {
+    const auto rig = MUST(Rig::start(*model, {.keep_shared = true}));
+    EXPECT_EQ(MUST(rig->expose(512, true)).after.bytes, 4096U);
+  }
 }
 
 // SYS-5: refused before there is a queue, so that nothing was shared with it.

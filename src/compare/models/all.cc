@@ -8,14 +8,15 @@
 #include "compare/models/share.h"
 #include "compare/models/shared.h"
 #include "compare/models/snoop.h"
+#include "compare/models/viommu.h"
 #include "compare/models/vmm_copy.h"
 
 namespace airlock::compare {
 
 namespace {
 
-constexpr std::array kModels{&kRegion,      &kRegionInPlace, &kPool,  &kShared, &kShare,
-                             &kShareBounce, &kVmmCopy,       &kSnoop, &kOpen};
+constexpr std::array kModels{&kRegion, &kRegionInPlace, &kPool,    &kShared, &kShare, &kShareBounce,
+                             &kViommu, &kViommuBounce,  &kVmmCopy, &kSnoop,  &kOpen};
 
 }  // namespace
 
