@@ -190,6 +190,46 @@ class Reload(ConfigTest):
             self.assertEqual(served.processes(), before)
 
 
+class SharedRegion(ConfigTest):
+    """Devices that name one region. That they work in it together: examples/net_to_disk."""
+
+    def test_it_is_said_what_is_given_up(self):
+        self.write(self.disk("a", region="shared:both,8M"), self.disk("b", region="shared:both,8M"),
+                   self.disk("c"))
+        with Served(self.config) as served:
+            line = served.wait_for_line("region shared:both: ")
+            for said in "a.sock", "b.sock", "can each read and change what either is given":
+                self.assertIn(said, line)
+            self.assertNotIn("c.sock", line)
+            self.verify("a")  # the one is at work while nobody uses the other
+            self.verify("c")
+            self.assertEqual(served.stop(), 0)
+
+    def test_a_device_that_comes_later_is_refused(self):
+        first = self.disk("a", region="shared:both,8M")
+        self.write(first)
+        with Served(self.config) as served:
+            self.write(first, self.disk("b", region="shared:both,8M"))
+            line = served.reload()
+            self.assertIn("airlock.toml:7: region: a process that runs has shared:both", line)
+            self.assertIn("nothing has changed", line)
+            self.verify("a")
+            # Changed together they start together.
+            self.write({**first, "queues": 2}, self.disk("b", region="shared:both,8M"))
+            self.assertIn("1 devices ended, 2 started, 2 in all", served.reload())
+            served.wait_for_line("can each read and change")
+            self.assertEqual(served.stop(), 0)
+
+    def test_sizes_that_differ_are_refused(self):
+        self.write(self.disk("a", region="shared:both,8M"), self.disk("b", region="shared:both"))
+        self.refused("serve", "--config", self.config, status=2,
+                     says="--region shared:both: it is 64M here, and 8M for blk on ")
+
+    def test_one_device_alone_is_refused(self):
+        self.refused("serve", "blk", "--socket", self.socket, "--backend", "memory:8M", "--region",
+                     "shared:both", status=2, says="this process has no other device")
+
+
 class BadInput(ConfigTest):
     def refuses(self, says, status=2):
         return self.refused("serve", "--config", self.config, status=status, says=says)

@@ -142,6 +142,16 @@ std::expected<Config, Failure> read_table(const std::string& file, const toml::t
 
 }  // namespace
 
+std::string DeviceConfig::shared_region() const {
+  constexpr std::string_view kStart = "--region=shared:";
+  for (const std::string& word : words) {
+    if (!word.starts_with(kStart)) continue;
+    const std::string rest = word.substr(kStart.size());
+    return rest.substr(0, rest.find(','));
+  }
+  return {};
+}
+
 std::expected<Config, Failure> parse_config(const std::string& text, const std::string& file) {
   try {
     return read_table(file, toml::parse(text, file));

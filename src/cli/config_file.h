@@ -23,6 +23,8 @@ struct DeviceConfig {
   [[nodiscard]] bool same_as(const DeviceConfig& other) const {
     return type == other.type && words == other.words;
   }
+  /// The name of the region that it shares with others (--region shared:NAME); empty if with none.
+  [[nodiscard]] std::string shared_region() const;
 };
 
 struct Config {

@@ -64,6 +64,22 @@ TEST(ConfigFile, ADeviceIsTheSameInAnotherOrder) {
   EXPECT_FALSE(one->devices[0].same_as(changed->devices[0]));
 }
 
+TEST(ConfigFile, KnowsWhoSharesARegion) {
+  const auto region_of = [](const std::string& value) {
+    const auto config = parse_config(
+        "[[device]]\ntype=\"blk\"\nsocket=\"s\"\nbackend=\"memory:8M\"\nregion=" + value + "\n",
+        "f");
+    return config ? config->devices[0].shared_region() : config.error().line();
+  };
+  EXPECT_EQ(region_of("\"8M\""), "");
+  EXPECT_EQ(region_of("\"shared:fast\""), "fast");
+  EXPECT_EQ(region_of("\"shared:fast,8M\""), "fast");
+  EXPECT_SAYS(region_of("\"shared:\""), "neither a size (such as 64M) nor shared:NAME[,SIZE]");
+  EXPECT_SAYS(region_of("\"shared:,8M\""), "neither a size");
+  EXPECT_SAYS(region_of("\"shared:fast,much\""), "neither a size");
+  EXPECT_SAYS(region_of("\"shard:fast\""), "f:5: ");
+}
+
 TEST(ConfigFile, TheSandboxIsOneForAll) {
   const auto off = parse_config(std::string("sandbox = \"off\"\n") + kTwo, "f");
   ASSERT_TRUE(off);
@@ -76,7 +92,7 @@ TEST(ConfigFile, SaysWhereItIsWrong) {
   EXPECT_SAYS(with("queus = 4"), "airlock.toml:6: queus: blk has no such option");
   EXPECT_SAYS(with("help = true"), "airlock.toml:6: help: blk has no such option");
   EXPECT_SAYS(with("queues = 400"), "airlock.toml:6: --queues: ");
-  EXPECT_SAYS(with("region = \"lots\""), "airlock.toml:6: --region: 'lots' is no size");
+  EXPECT_SAYS(with("region = \"lots\""), "airlock.toml:6: --region: 'lots' is neither a size");
   EXPECT_SAYS(with("queues = [1, 2]"), "airlock.toml:6: queues: it is a text or a number");
   EXPECT_SAYS(with("readonly = \"yes\""), "airlock.toml:6: readonly: it is true or false");
   EXPECT_SAYS(with("queues = "), "airlock.toml:6: ");

@@ -49,6 +49,15 @@ std::string place_of(const ServeOptions& options) {
   return options.socket.empty() ? fmt::format("fd {}", options.socket_fd) : options.socket;
 }
 
+shm::PageKind pages_of(const ServeOptions& options) {
+  return options.huge_pages ? shm::PageKind::kHuge : shm::PageKind::kNormal;
+}
+
+std::string text_of(const device::SharedRegion::Options& region) {
+  return fmt::format("{}{}", format_size(region.bytes),
+                     region.pages == shm::PageKind::kHuge ? " of huge pages" : "");
+}
+
 std::unexpected<Failure> cannot_present(const ServeOptions& options, const Error& error) {
   if (error.code == Errc::kTooSmall) {
     return failed(fmt::format("region of {}", format_size(options.region)), describe(error),
@@ -119,7 +128,9 @@ std::expected<std::unique_ptr<DeviceServer>, Failure> DeviceServer::open(
     if (!keeper) return failed("start a process", describe(keeper.error()), "look at the limits");
     parts->keeper = std::move(*keeper);
   }
-  const auto pages = options.huge_pages ? shm::PageKind::kHuge : shm::PageKind::kNormal;
+  auto shared = DeviceCollector::shared_region(kind, options);
+  if (!shared) return std::unexpected(shared.error());
+  const shm::PageKind pages = pages_of(options);
   if (alone) {
     auto taken = take_restart(options.region, pages);
     if (!taken) return std::unexpected(taken.error());
@@ -141,7 +152,8 @@ std::expected<std::unique_ptr<DeviceServer>, Failure> DeviceServer::open(
                    parts->context](std::function<void()> f) { asio::post(context, std::move(f)); },
       .poll = {.longest = options.poll_max, .cpu_percent = options.poll_cpu_percent},
       .states = parts->restart.states.get(),
-      .region = std::move(parts->restart.region)};
+      .region = std::move(parts->restart.region),
+      .shared = std::move(*shared)};
   auto endpoint = parts->made.type
                       ? device::Endpoint::create(std::move(shown), *parts->made.type)
                       : device::Endpoint::create(std::move(shown), parts->made.make_model);
@@ -192,8 +204,10 @@ void DeviceServer::retry() {
 }
 
 void DeviceServer::announce() const {
-  log(LogLevel::kInfo, "serving {} on {}: {}, region {}", parts_->kind, place_of(parts_->options),
-      parts_->made.text, format_size(parts_->options.region));
+  const std::string& shared = parts_->options.shared_region;
+  log(LogLevel::kInfo, "serving {} on {}: {}, region {}{}", parts_->kind, place_of(parts_->options),
+      parts_->made.text, shared.empty() ? "" : fmt::format("shared:{}, ", shared),
+      format_size(parts_->options.region));
 }
 
 DeviceCollector::DeviceCollector() {
@@ -203,6 +217,37 @@ DeviceCollector::DeviceCollector() {
 
 DeviceCollector::~DeviceCollector() {
   the_collector = nullptr;
+}
+
+std::expected<std::shared_ptr<device::SharedRegion>, Failure> DeviceCollector::shared_region(
+    std::string_view kind, const ServeOptions& options) {
+  if (options.shared_region.empty()) return nullptr;
+  const std::string what = fmt::format("--region shared:{}", options.shared_region);
+  if (the_collector == nullptr) {
+    return usage(what, "this process has no other device",
+                 "write the devices that share it into a file, for airlock serve --config");
+  }
+  const device::SharedRegion::Options wanted{.bytes = options.region, .pages = pages_of(options)};
+  const std::string device = fmt::format("{} on {}", kind, place_of(options));
+  const auto found = the_collector->regions_.find(options.shared_region);
+  if (found == the_collector->regions_.end()) {
+    auto made = device::SharedRegion::create(wanted);
+    if (!made) return cannot_present(options, made.error());
+    the_collector->regions_[options.shared_region] = {.region = *made, .first = device};
+    return std::move(*made);
+  }
+  const Shared& shared = found->second;
+  if (shared.region->options() != wanted) {
+    return usage(what,
+                 fmt::format("it is {} here, and {} for {}", text_of(wanted),
+                             text_of(shared.region->options()), shared.first),
+                 "give all that share it the same size and pages");
+  }
+  log(LogLevel::kWarning,
+      "region shared:{}: {} and {} can each read and change what either is given: show both to "
+      "one VM only, to a driver that knows",
+      options.shared_region, shared.first, device);
+  return shared.region;
 }
 
 std::expected<bool, Failure> DeviceCollector::collect(std::string_view kind,

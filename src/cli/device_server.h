@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 #include "cli/outcome.h"
 #include "cli/serve_device.h"
 #include "cli/serve_options.h"
+#include "device/shared_region.h"
 
 namespace airlock::cli {
 
@@ -57,12 +59,23 @@ class DeviceCollector {
 
   [[nodiscard]] std::vector<std::unique_ptr<DeviceServer>> take() { return std::move(servers_); }
 
+  /// The region that the options name, made by the first device of this process that names it;
+  /// null if they name none. Another size or kind of pages than the first one's is a misuse.
+  static std::expected<std::shared_ptr<device::SharedRegion>, Failure> shared_region(
+      std::string_view kind, const ServeOptions& options);
+
   /// Opens it for the collector there is; false if there is none.
   static std::expected<bool, Failure> collect(std::string_view kind, const ServeOptions& options,
                                               const MakeDeviceInLoop& make);
 
  private:
+  struct Shared {
+    std::shared_ptr<device::SharedRegion> region;
+    std::string first;  // of its devices, for messages
+  };
+
   std::vector<std::unique_ptr<DeviceServer>> servers_;
+  std::map<std::string, Shared> regions_;  // by name
 };
 
 /// Nothing is opened from here on: no byte of a peer has been read yet. Says what is in force.

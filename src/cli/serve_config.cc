@@ -86,6 +86,19 @@ class Supervisor {
     });
   }
 
+  /// One of `fresh` that shares a region with a device that goes on, in another process; or null.
+  const DeviceConfig* late_sharer(const std::vector<DeviceConfig>& fresh,
+                                  const std::vector<DeviceConfig>& wanted) const {
+    const auto is_late = [&](const DeviceConfig& device) {
+      const std::string name = device.shared_region();
+      return !name.empty() && std::ranges::any_of(wanted, [&](const DeviceConfig& other) {
+        return other.shared_region() == name && is_served(other);
+      });
+    };
+    const auto late = std::ranges::find_if(fresh, is_late);
+    return late == fresh.end() ? nullptr : &*late;
+  }
+
   void reload() {
     auto wanted = read_config(file_);
     if (!wanted) {
@@ -100,6 +113,13 @@ class Supervisor {
     std::vector<DeviceConfig> fresh;
     for (const DeviceConfig& device : wanted->devices) {
       if (!is_served(device)) fresh.push_back(device);
+    }
+    if (const DeviceConfig* late = late_sharer(fresh, wanted->devices)) {
+      log(LogLevel::kError,
+          "reload: {}:{}: region: a process that runs has shared:{}: change all that share it, or "
+          "start anew: nothing has changed",
+          file_, late->line, late->shared_region());
+      return;
     }
     const std::size_t ended = end_others(wanted->devices);
     const std::size_t started = fresh.size();

@@ -1,18 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/serve_options.h"
 
+#include <string_view>
+
 #include "cli/options_serve.h"
 #include "crypt/algorithm.h"
 
 namespace airlock::cli {
+
+namespace {
+
+constexpr std::string_view kShared = "shared:";
+
+/// SIZE, or shared:NAME[,SIZE].
+bool parse_region(std::string_view text, ServeOptions& options) {
+  options.shared_region.clear();
+  if (text.starts_with(kShared)) {
+    text.remove_prefix(kShared.size());
+    const std::size_t comma = text.find(',');
+    options.shared_region = text.substr(0, comma);
+    if (options.shared_region.empty()) return false;
+    if (comma == std::string_view::npos) return true;
+    text.remove_prefix(comma + 1);
+  }
+  const auto bytes = parse_size(text);
+  if (bytes) options.region = *bytes;
+  return bytes.has_value();
+}
+
+void add_region(CLI::App& app, ServeOptions& options) {
+  app.add_option_function<std::string>(
+         "--region",
+         [&options](const std::string& text) {
+           if (parse_region(text, options)) return;
+           throw CLI::ValidationError(
+               "--region",
+               fmt::format("'{}' is neither a size (such as 64M) nor shared:NAME[,SIZE]", text));
+         },
+         "the buffer on the device, all that it can touch: a power of two (64M); or "
+         "shared:NAME[,SIZE], one for all devices of a --config that name it")
+      ->type_name("REGION");
+}
+
+}  // namespace
 
 void add_serve_options(CLI::App& app, ServeOptions& options) {
   app.add_option("--socket,--socket-path", options.socket, "where QEMU finds the device")
       ->type_name("PATH");
   app.add_option("--fd", options.socket_fd, "a listening socket that was inherited, instead")
       ->type_name("FD");
-  add_size(app, "--region", options.region,
-           "the buffer on the device, all that it can touch: a power of two (64M)");
+  add_region(app, options);
   app.add_flag("--huge-pages", options.huge_pages,
                "back the region with huge pages; our own driver takes them from "
                "vfio-user+huge-pages:PATH only");

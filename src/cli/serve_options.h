@@ -15,6 +15,7 @@ struct ServeOptions {
   std::string socket;                               // path to listen on; empty with socket_fd
   int socket_fd = -1;                               // an inherited, listening socket
   std::uint64_t region = std::uint64_t{64} << 20U;  // bytes
+  std::string shared_region;                        // its name, if other devices have it as well
   bool huge_pages = false;                          // for the region
   pci::DmaPolicy dma = pci::DmaPolicy::kRequire;
   pci::AddressOffer address = pci::AddressOffer::kBus;

@@ -58,6 +58,7 @@ Endpoint::Endpoint(Options options, MakeClientModel make_model)
 
 Endpoint::~Endpoint() {
   drain();
+  if (is_inside_) options_.shared->leave();
 }
 
 Result<std::unique_ptr<Endpoint::Session>> Endpoint::make_session() {
@@ -70,6 +71,7 @@ Result<std::unique_ptr<Endpoint::Session>> Endpoint::make_session() {
 }
 
 Result<shm::SealedMemfd> Endpoint::next_region() {
+  if (options_.shared) return options_.shared->file();
   if (options_.region.fd()) return std::exchange(options_.region, {});
   // Whatever queues there were, nothing of them is in a new region.
   if (options_.states != nullptr) options_.states->forget_all();
@@ -99,8 +101,14 @@ void Endpoint::drain() {
 
 void Endpoint::connected() {
   ++stats_.clients;
+  Result<void> entered;
+  if (options_.shared) {
+    end_session();  // of nobody: made before clients of other devices came and went
+    entered = options_.shared->enter();
+    is_inside_ = true;
+  }
   if (session_ != nullptr) return;
-  auto made = make_session();
+  auto made = entered ? make_session() : fail(entered.error());
   if (made) {
     session_ = std::move(*made);
   } else {
@@ -109,13 +117,19 @@ void Endpoint::connected() {
 }
 
 void Endpoint::disconnected() {
+  end_session();
+  if (std::exchange(is_inside_, false)) options_.shared->leave();
+}
+
+void Endpoint::end_session() {
   if (session_ == nullptr) return;
   // Nobody is left to answer, so waiting for I/O keeps nobody waiting; and the next client must not
   // meet requests of this one.
   session_->model->stop_and_wait();
   // A client that kept it keeps no memory of ours, and no data. But where a process may come after
   // this one, the client may have let go of it to start that.
-  if (options_.states == nullptr) session_->memfd.discard();
+  const bool is_its_own = options_.states == nullptr && !options_.shared;
+  if (is_its_own) session_->memfd.discard();
   stats_ = stats();
   stats_.guest_bytes = 0;
   session_.reset();

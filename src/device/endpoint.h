@@ -13,6 +13,7 @@
 #include "device/device_type.h"
 #include "device/queue_set.h"
 #include "device/queue_states.h"
+#include "device/shared_region.h"
 #include "pci/virtio_pci_device.h"
 #include "shm/sealed_memfd.h"
 #include "vfio_user/handler.h"
@@ -24,7 +25,8 @@ namespace airlock::device {
 /// its mapping. Control thread only.
 ///
 /// Where another process may take this one's place (Options::states), a client's end is not that of
-/// what it left: neither its region nor its queues' records are touched then.
+/// what it left: neither its region nor its queues' records are touched then. A shared region
+/// (Options::shared) is not a client's own: SharedRegion says what becomes of it.
 ///
 /// Guest memory: under DmaPolicy::kRequire an fd that comes with DMA_MAP is closed at once,
 /// unmapped. Otherwise it is mapped until the client takes it back, and queues are at rest
@@ -44,6 +46,10 @@ class Endpoint final : public vfio_user::Handler {
     /// the first client. Its bytes are that client's, and its queues go on. Empty: there was none.
     // NOLINTNEXTLINE(readability-redundant-member-init): for GCC, where it is left out
     shm::SealedMemfd region{};
+    /// The region, of region_bytes, that other devices show as well; null: it has its own. Without
+    /// `states`: no other process can take the place of one of them.
+    // NOLINTNEXTLINE(readability-redundant-member-init): for GCC, where it is left out
+    std::shared_ptr<SharedRegion> shared{};
   };
 
   /// What the queues of a client work on, in the numbers that its driver wrote: those of now, or
@@ -107,6 +113,7 @@ class Endpoint final : public vfio_user::Handler {
   Endpoint(Options options, MakeClientModel make_model);
   Result<std::unique_ptr<Session>> make_session();
   Result<shm::SealedMemfd> next_region();
+  void end_session();
   void config_changed();
   /// Changes guest memory while no queue uses it, then answers.
   void change_guest_memory(std::function<Result<void>(window::GuestMemory&)> change,
@@ -116,6 +123,7 @@ class Endpoint final : public vfio_user::Handler {
   MakeClientModel make_model_;
   Stats stats_;  // of the sessions before this one, and what only the endpoint knows
   std::unique_ptr<Session> session_;
+  bool is_inside_ = false;  // a client, the region that is shared
 };
 
 }  // namespace airlock::device
