@@ -22,6 +22,11 @@ Result<std::unique_ptr<Net>> Net::open(std::unique_ptr<PciTransport> transport,
   Options wanted = options;
   wanted.device.device_type = spec::VIRTIO_ID_NET;
   wanted.device.features = kNetFeatures;
+  if (options.receive_in_place) {
+    if (options.device.encryption != crypt::Algorithm::kNone) return fail(Errc::kUnsupported);
+    // A frame in several buffers could not be handed out as one.
+    wanted.device.features &= ~spec::feature(spec::VIRTIO_NET_F_MRG_RXBUF);
+  }
   auto device = TRY(VirtioDevice::open(std::move(transport), wanted.device));
   std::unique_ptr<Net> net(new Net(std::move(device), wanted));
   net->info_ = TRY(net->read_info());
@@ -34,6 +39,7 @@ Net::~Net() {
   stop_queues();
   (void)device_->quiesce();
   receivers_.clear();
+  in_place_receivers_.clear();
   senders_.clear();
   control_.reset();
 }
@@ -87,10 +93,9 @@ Result<void> Net::acknowledge_announce() {
 Result<void> Net::reset() {
   stop_queues();
   TRY(device_->quiesce());
-  for (std::size_t i = 0; i < receivers_.size(); i++) {  // DMB-DR6
-    receivers_[i]->detach();
-    senders_[i]->detach();
-  }
+  for_each_receiver([](auto& receiver) { receiver.detach(); });  // DMB-DR6
+  for (const auto& sender : senders_)
+    sender->detach();
   if (control_) control_->detach();
   TRY(device_->revive());
   if (TRY(read_info()) != info_) return device_->fail_device({.code = Errc::kMalformed});
@@ -100,6 +105,8 @@ Result<void> Net::reset() {
 NetStats Net::received() const {
   NetStats sum;
   for (const auto& receiver : receivers_)
+    sum += receiver->counters();
+  for (const auto& receiver : in_place_receivers_)
     sum += receiver->counters();
   return sum;
 }
@@ -129,9 +136,17 @@ Result<NetInfo> Net::read_info() {
 void Net::make_queues() {
   const std::uint16_t pairs = std::clamp<std::uint16_t>(options_.pairs, 1, info_.pairs_max);
   for (std::uint16_t i = 0; i < pairs; i++) {
-    receivers_.push_back(std::make_unique<NetReceiver>(
-        *device_, NetReceiver::Limits{
-                      .info = info_, .pool_bytes = options_.receive_bytes, .spin = options_.spin}));
+    if (options_.receive_in_place) {
+      in_place_receivers_.push_back(std::make_unique<NetInPlaceReceiver>(
+          *device_,
+          NetInPlaceReceiver::Limits{
+              .info = info_, .pool_bytes = options_.receive_bytes, .spin = options_.spin}));
+    } else {
+      receivers_.push_back(std::make_unique<NetReceiver>(
+          *device_,
+          NetReceiver::Limits{
+              .info = info_, .pool_bytes = options_.receive_bytes, .spin = options_.spin}));
+    }
     senders_.push_back(std::make_unique<NetSender>(
         *device_, NetSender::Limits{.info = info_, .spin = options_.spin, .pool_home = i}));
   }
@@ -146,8 +161,9 @@ Result<void> Net::attach_queues() {
   for (std::uint16_t i = 0; i < pairs; i++) {
     const auto receive = static_cast<std::uint16_t>(2 * i);
     const auto transmit = static_cast<std::uint16_t>(receive + 1);
-    TRY(receivers_[i]->attach(
-        TRY(device_->create_queue(receive, {.size_max = options_.queue_size}))));
+    auto queue = TRY(device_->create_queue(receive, {.size_max = options_.queue_size}));
+    TRY(options_.receive_in_place ? in_place_receivers_[i]->attach(std::move(queue))
+                                  : receivers_[i]->attach(std::move(queue)));
     TRY(senders_[i]->attach(TRY(device_->create_queue(
         transmit, {.size_max = options_.queue_size, .table_entries = kSendTable}))));
   }
@@ -162,16 +178,15 @@ Result<void> Net::attach_queues() {
         TRY(device_->create_queue(static_cast<std::uint16_t>(last), {.size_max = kControlSlots}))));
   }
   TRY(device_->start());
-  for (const auto& receiver : receivers_)
-    receiver->start();
+  for_each_receiver([](auto& receiver) { receiver.start(); });
   return {};
 }
 
 void Net::stop_queues() {
-  for (std::size_t i = 0; i < receivers_.size(); i++) {
-    receivers_[i]->stop({.code = Errc::kQueueBroken});
-    senders_[i]->stop({.code = Errc::kQueueBroken});
-  }
+  const Error error{.code = Errc::kQueueBroken};
+  for_each_receiver([&](auto& receiver) { receiver.stop(error); });
+  for (const auto& sender : senders_)
+    sender->stop(error);
   if (control_) control_->stop({.code = Errc::kQueueBroken});
 }
 

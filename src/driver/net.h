@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "driver/net_control.h"
+#include "driver/net_in_place_receiver.h"
 #include "driver/net_info.h"
 #include "driver/net_receiver.h"
 #include "driver/net_sender.h"
@@ -31,13 +32,16 @@ class Net {
     std::uint16_t pairs = 1;         // of queues, at most; the device may have fewer
     std::uint32_t queue_size = 256;  // at most; a power of two from 4 on
     std::uint64_t receive_bytes = std::uint64_t{1} << 20;  // of the pool, for each receive queue
+    /// Frames are received by in_place_receiver(), which copies nothing, instead of receiver().
+    bool receive_in_place = false;
     std::chrono::microseconds spin{50};        // in a wait, before it sleeps; see SpinWindow
     std::chrono::milliseconds timeout{3'000};  // of a command, and of send()
     VirtioDevice::Options device{};            // device_type and features are filled in here
   };
 
   /// Errors: those of VirtioDevice and parse_net_config(); kBadIndex (it has fewer queues than it
-  /// says), kPoolFull, kTooLarge (the region has no room for received frames).
+  /// says), kPoolFull, kTooLarge (the region has no room for received frames), kUnsupported (in
+  /// place, and queues are to be encrypted: ENC-12).
   static Result<std::unique_ptr<Net>> open(std::unique_ptr<PciTransport> transport,
                                            const Options& options);
   /// Completes nothing any more; in-place buffers must be gone.
@@ -47,8 +51,11 @@ class Net {
 
   [[nodiscard]] const NetInfo& info() const { return info_; }
   [[nodiscard]] VirtioDevice& device() { return *device_; }
-  [[nodiscard]] std::size_t pair_count() const { return receivers_.size(); }
+  [[nodiscard]] std::size_t pair_count() const { return senders_.size(); }
   [[nodiscard]] NetReceiver& receiver(std::size_t pair) { return *receivers_.at(pair); }
+  [[nodiscard]] NetInPlaceReceiver& in_place_receiver(std::size_t pair) {
+    return *in_place_receivers_.at(pair);
+  }
   [[nodiscard]] NetSender& sender(std::size_t pair) { return *senders_.at(pair); }
 
   /// Memory for frames that are sent without a copy. Errors: those of Pool::allocate();
@@ -93,6 +100,12 @@ class Net {
   Result<spec::VirtioNetConfig> read_config(std::size_t& available);
   Result<NetInfo> read_info();
   void make_queues();
+  void for_each_receiver(const auto& visit) {
+    for (const auto& receiver : receivers_)
+      visit(*receiver);
+    for (const auto& receiver : in_place_receivers_)
+      visit(*receiver);
+  }
   Result<void> attach_queues();
   void stop_queues();
   Result<void> command(unsigned feature, std::uint8_t command_class, std::uint8_t command,
@@ -101,7 +114,9 @@ class Net {
   std::unique_ptr<VirtioDevice> device_;
   Options options_;
   NetInfo info_;
+  // Of one kind only.
   std::vector<std::unique_ptr<NetReceiver>> receivers_;
+  std::vector<std::unique_ptr<NetInPlaceReceiver>> in_place_receivers_;
   std::vector<std::unique_ptr<NetSender>> senders_;
   std::unique_ptr<NetControl> control_;
 };

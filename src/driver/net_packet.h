@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "pool/buffer.h"
 
 namespace airlock::driver {
 
@@ -28,6 +29,17 @@ struct NetReceived {
   /// It lies inside the frame. Only from a device that may lack them (NetInfo).
   std::optional<NetChecksum> missing_checksum;
   bool checksum_checked = false;  // by the device, as it says
+};
+
+/// A received frame where the device put it, in a buffer that is the receiver's of it from now on:
+/// nobody reuses the memory while it holds the buffer, or a request has it in use. But any device
+/// that can touch the region can change it at any time: data, never anything to decide by. Only its
+/// length is known, and what was said of its checksum.
+struct NetReceivedInPlace {
+  pool::InPlaceBuffer buffer;
+  std::span<std::byte> frame;  // in `buffer`; 14 bytes at least
+  std::optional<NetChecksum> missing_checksum;
+  bool checksum_checked = false;
 };
 
 /// A frame to be sent. Memory of an InPlaceBuffer is used as it is, and must stay until the

@@ -6,14 +6,13 @@
 #include <cstring>
 #include <utility>
 
-#include "core/range.h"
+#include "driver/net_receiving.h"
 #include "driver/sealed_message.h"
 
 namespace airlock::driver {
 
 namespace {
 
-constexpr std::uint32_t kHeaderBytes = sizeof(spec::VirtioNetHdr);
 constexpr std::uint32_t kMergeableBytes = 4096;  // of a buffer, where frames may take several
 // Of the ring: so many are shown to the device even while there are frames to hand out.
 constexpr std::uint32_t kShowShare = 4;
@@ -22,10 +21,7 @@ constexpr unsigned kNonsenseMax = 64;
 
 std::uint32_t buffer_bytes_for(const NetInfo& info, bool sealed) {
   if (info.mergeable) return kMergeableBytes;
-  const std::uint64_t tag = sealed ? crypt::kTagBytes : 0;
-  const std::uint64_t whole = kHeaderBytes + kTaggedEthernetBytes + std::uint64_t{info.mtu} + tag;
-  return static_cast<std::uint32_t>((whole + pool::kSlotBytes - 1) / pool::kSlotBytes *
-                                    pool::kSlotBytes);
+  return whole_frame_buffer_bytes(info, sealed ? crypt::kTagBytes : 0);
 }
 
 }  // namespace
@@ -34,7 +30,7 @@ NetReceiver::NetReceiver(VirtioDevice& device, const Limits& limits)
     : ring_(device, limits.spin),
       limits_(limits),
       buffer_bytes_(buffer_bytes_for(limits.info, device.encrypts())),
-      frame_(limits.info.mergeable ? kReceivedFrameMax : buffer_bytes_ - kHeaderBytes) {}
+      frame_(limits.info.mergeable ? kReceivedFrameMax : buffer_bytes_ - kNetHeaderBytes) {}
 
 NetReceiver::~NetReceiver() {
   stop({.code = Errc::kWrongState});
@@ -126,10 +122,10 @@ Result<bool> NetReceiver::take_buffer(const ring::Completion& completion) {
   std::uint32_t skipped = 0;
   if (assembly_.buffers_left == 0) {
     const std::uint32_t written = completion.written_bytes;
-    if (written < kHeaderBytes) return fail({.code = Errc::kBadLength, .detail = written});
+    if (written < kNetHeaderBytes) return fail({.code = Errc::kBadLength, .detail = written});
     TRY(begin_frame(
         buffers_.bytes().snapshot<spec::VirtioNetHdr>(std::uint64_t{index} * buffer_bytes_)));
-    skipped = kHeaderBytes;
+    skipped = kNetHeaderBytes;
   }
   const std::uint32_t bytes = completion.written_bytes - skipped;
   if (bytes > frame_.size() - assembly_.bytes) {
@@ -153,11 +149,11 @@ Result<bool> NetReceiver::take_sealed(const ring::Completion& completion) {
     return fail({.code = Errc::kBadLength, .detail = completion.written_bytes});
   };
   if (assembly_.buffers_left == 0) {
-    if (message.size() < kHeaderBytes) return bad_length();
+    if (message.size() < kNetHeaderBytes) return bad_length();
     spec::VirtioNetHdr header;
     std::memcpy(&header, message.data(), sizeof header);
     TRY(begin_frame(header));
-    message = message.subspan(kHeaderBytes);
+    message = message.subspan(kNetHeaderBytes);
   }
   if (message.size() > frame_.size() - assembly_.bytes) return bad_length();
   std::ranges::copy(message, frame_.begin() + static_cast<std::ptrdiff_t>(assembly_.bytes));
@@ -180,25 +176,13 @@ Result<void> NetReceiver::begin_frame(const spec::VirtioNetHdr& header) {
   return {};
 }
 
-// Whether the frame and its header make sense; if so they are in received_. VIRTIO 1.3, 5.1.6.4.2:
-// what was not negotiated is not there.
+// Whether the frame and its header make sense; if so they are in received_.
 bool NetReceiver::accept() {
-  const spec::VirtioNetHdr& header = assembly_.header;
-  const bool missing = (header.flags & spec::VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
-  const bool checked = (header.flags & spec::VIRTIO_NET_HDR_F_DATA_VALID) != 0;
-  if (assembly_.bytes < kEthernetBytes) return false;
-  if (header.gso_type != spec::VIRTIO_NET_HDR_GSO_NONE) return false;
-  if ((missing || checked) && !limits_.info.may_lack_checksums) return false;
+  const auto says = judge_received(assembly_.header, assembly_.bytes, limits_.info);
+  if (!says) return false;
   received_ = {.frame = std::span(frame_).first(assembly_.bytes),
-               .missing_checksum = std::nullopt,
-               .checksum_checked = checked};
-  if (missing) {
-    const std::uint32_t start = header.csum_start.get();
-    const std::uint32_t field = start + header.csum_offset.get();  // below 2^17
-    if (!airlock_range_within(field, sizeof(std::uint16_t), assembly_.bytes)) return false;
-    received_.missing_checksum = {.start = header.csum_start.get(),
-                                  .offset = header.csum_offset.get()};
-  }
+               .missing_checksum = says->missing_checksum,
+               .checksum_checked = says->checksum_checked};
   ++ring_.counters().frames;
   ring_.counters().bytes += assembly_.bytes;
   return true;

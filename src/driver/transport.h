@@ -26,10 +26,20 @@ struct Register {
   Width width = Width::k4;
 };
 
+/// Of which file, and from where on, memory is mapped, as the kernel says: no peer has a say in it.
+struct FilePlace {
+  std::uint64_t device = 0;  // st_dev
+  std::uint64_t inode = 0;
+  std::uint64_t offset = 0;
+
+  friend bool operator==(const FilePlace&, const FilePlace&) = default;
+};
+
 /// Device memory in our address space, and where the device believes it to be.
 struct MappedRegion {
   shm::Mapping mapping;
   window::BusAddress bus_address{};
+  std::optional<FilePlace> file;  // where that can be told
 };
 
 /// One PCI device with its BARs placed, memory decoding on and bus mastering on. The device is not

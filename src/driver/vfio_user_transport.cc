@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "driver/vfio_user_transport.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -193,6 +195,10 @@ Result<MappedRegion> VfioUserTransport::map(const pci::BarRange& range) {
   mapped.mapping = TRY(shm::Mapping::map(
       memfd.fd(), {.offset = region.file_offset + range.offset, .length = range.length}));
   mapped.bus_address = window::BusAddress{addresses_[range.bar] + range.offset};
+  struct stat status = {};
+  if (fstat(memfd.fd().get(), &status) < 0) return fail(system_error());
+  mapped.file = {
+      .device = status.st_dev, .inode = status.st_ino, .offset = region.file_offset + range.offset};
   return mapped;
 }
 

@@ -185,7 +185,7 @@ Result<std::unique_ptr<Queue>> VirtioDevice::set_up_queue(std::uint16_t index,
                                              .publisher = publisher(),
                                              .features = features,
                                              .tables = tables},
-                                            region_.mapping.bytes()));
+                                            pool_->region()));
   const std::uint16_t vector = TRY(agree_on_vector(index));
   auto cipher = TRY(encrypt_queue(index));
   TRY(common_.write_queue_areas(ring.published_areas()));
@@ -468,10 +468,15 @@ Result<void> VirtioDevice::map_region() {
     return fail({.code = Errc::kOutOfRange, .address = base});
   }
   negotiation_.bus_address = base;
+  if (options_.shared) {
+    pool_ = TRY(options_.shared->join(region_, options_.share));
+    return {};
+  }
   const std::uint64_t room = region_.mapping.bytes().size() / kLeastAreaBytes;
   const auto areas = static_cast<std::uint32_t>(std::min<std::uint64_t>(options_.pool_areas, room));
-  pool_ =
+  own_pool_ =
       TRY(pool::Pool::create(region_.mapping.bytes(), {.areas = areas, .scrub = options_.scrub}));
+  pool_ = own_pool_.get();
   return {};
 }
 

@@ -17,6 +17,7 @@
 #include "crypt/algorithm.h"
 #include "driver/common_registers.h"
 #include "driver/queue.h"
+#include "driver/shared_pool.h"
 #include "driver/transport.h"
 #include "pool/pool.h"
 #include "spec/queue_encryption.h"
@@ -91,12 +92,17 @@ class VirtioDevice {
     /// the region's size is the device's word. Whole pages.
     std::uint64_t max_region_bytes = std::uint64_t{1} << 30;
     pool::Scrub scrub = pool::Scrub::kOnUnmap;
+    /// The region is one that other devices show as well, and the device uses share `share` of it;
+    /// then pool_areas and scrub mean nothing. Null: it has its own.
+    // NOLINTNEXTLINE(readability-redundant-member-init): for GCC, where it is left out
+    std::shared_ptr<SharedPool> shared{};
+    std::uint32_t share = 0;
   };
 
   /// Resets the device and negotiates with it; queues come next, then start().
   /// Errors: kNotVirtio (transitional ids too), kUnsupported (no VERSION_1), kNoEncryption,
   /// kNoRegion, kFeaturesRefused, kTimeout, kMalformed (a lie; detail: a register's or field's
-  /// offset), those of the transport, find_capabilities() and Pool.
+  /// offset), those of the transport, find_capabilities(), Pool and SharedPool::join().
   static Result<std::unique_ptr<VirtioDevice>> open(std::unique_ptr<PciTransport> transport,
                                                     const Options& options);
   /// Resets the device, unless it was given up before it ran. Queues must be gone.
@@ -211,8 +217,9 @@ class VirtioDevice {
   std::uint16_t vectors_ = 0;
   bool started_ = false;  // ever
   Negotiation negotiation_;
-  MappedRegion region_;
-  std::unique_ptr<pool::Pool> pool_;
+  MappedRegion region_;  // without a mapping where it is shared
+  std::unique_ptr<pool::Pool> own_pool_;
+  pool::Pool* pool_ = nullptr;  // own_pool_, or a share's
   // Enabled, but not agreed upon in the end: the device may use their memory until it is reset.
   std::vector<std::unique_ptr<Queue>> lost_;
 

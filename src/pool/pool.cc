@@ -18,6 +18,12 @@ std::uint64_t slots_for(std::uint64_t bytes) {
   return (bytes / kSlotBytes) + (bytes % kSlotBytes != 0 ? 1 : 0);
 }
 
+// Behind the last slot; beyond the region if the options ask for more than there is.
+std::uint64_t end_slot_of(const shm::SharedBytes& region, const Pool::Options& options) {
+  if (options.usable_bytes == 0) return region.size() / kSlotBytes;
+  return (options.first_usable / kSlotBytes) + slots_for(options.usable_bytes);
+}
+
 std::uint64_t address_of(std::span<const std::byte> bytes) {
   return std::bit_cast<std::uintptr_t>(bytes.data());
 }
@@ -64,7 +70,16 @@ Result<std::unique_ptr<Pool>> Pool::create(const shm::SharedBytes& region, const
                  .detail = static_cast<std::uint32_t>(kPageBytes),
                  .address = options.first_usable});
   }
-  const std::uint64_t slots = region.size() / kSlotBytes;
+  if (!airlock_is_aligned(options.usable_bytes, kPageBytes)) {
+    return fail({.code = Errc::kNotAligned,
+                 .detail = static_cast<std::uint32_t>(kPageBytes),
+                 .address = options.usable_bytes});
+  }
+  if (!airlock_range_within(options.first_usable, options.usable_bytes, region.size())) {
+    return fail({.code = Errc::kTooSmall,
+                 .address = checked_add(options.first_usable, options.usable_bytes).value_or(0)});
+  }
+  const std::uint64_t slots = end_slot_of(region, options);
   const std::uint64_t first = options.first_usable / kSlotBytes;
   const std::uint64_t areas = std::max<std::uint32_t>(options.areas, 1);
   const std::uint64_t least = 2 * areas;  // one page an area
@@ -78,8 +93,11 @@ Result<std::unique_ptr<Pool>> Pool::create(const shm::SharedBytes& region, const
 }
 
 Pool::Pool(const shm::SharedBytes& region, const Options& options)
-    : region_(region), scrub_(options.scrub), first_slot_(options.first_usable / kSlotBytes) {
-  const std::uint64_t slots = (region.size() / kSlotBytes) - first_slot_;
+    : region_(region),
+      scrub_(options.scrub),
+      first_slot_(options.first_usable / kSlotBytes),
+      end_slot_(end_slot_of(region, options)) {
+  const std::uint64_t slots = end_slot_ - first_slot_;
   const std::uint64_t areas = std::max<std::uint32_t>(options.areas, 1);
   slots_per_area_ = (slots / areas) & ~std::uint64_t{1};  // whole pages
   for (std::uint64_t i = 0; i < areas; i++) {
@@ -88,6 +106,24 @@ Pool::Pool(const shm::SharedBytes& region, const Options& options)
     areas_.push_back(std::make_unique<Area>(first_slot_ + start, size));
     max_slots_ = std::max(max_slots_, size);
   }
+}
+
+Result<std::vector<std::unique_ptr<Pool>>> Pool::create_parts(
+    const shm::SharedBytes& region, std::span<const std::uint64_t> part_bytes, Scrub scrub) {
+  std::vector<std::unique_ptr<Pool>> parts;
+  parts.reserve(part_bytes.size());
+  std::uint64_t first = kPageBytes;
+  for (const std::uint64_t bytes : part_bytes) {
+    if (bytes == 0) return fail({.code = Errc::kTooSmall, .address = kPageBytes});
+    parts.push_back(
+        TRY(create(region, {.first_usable = first, .scrub = scrub, .usable_bytes = bytes})));
+    first += bytes;  // inside the region, as was checked
+  }
+  for (const auto& part : parts) {
+    for (const auto& other : parts)
+      if (other != part) part->others_.push_back(other.get());
+  }
+  return parts;
 }
 
 Pool::~Pool() {
@@ -192,6 +228,7 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
   // Of the same memory, as was just checked: the pointers may be subtracted.
   const auto offset = static_cast<std::uint64_t>(bytes.data() - region_.in_place().data());
   const window::RegionOffset slot{offset & ~(kSlotBytes - 1)};
+  if (Pool* const other = other_with(slot)) return other->pin(bytes);
   Place place = TRY(place_of(slot));
   const BiasedLock::Hold held(place.area->lock);
   const std::uint32_t owner = place.record().owner;
@@ -209,6 +246,7 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
 }
 
 Result<void> Pool::unpin(const Pinned& pinned) {
+  if (Pool* const other = other_with(pinned.buffer)) return other->unpin(pinned);
   const Place place = TRY(place_of(pinned.buffer));
   {
     const BiasedLock::Hold held(place.area->lock);
@@ -381,14 +419,22 @@ bool Pool::ever_fits(std::uint64_t slots, std::uint64_t alignment) const {
 Result<Pool::Place> Pool::place_of(window::RegionOffset offset) {
   const std::uint64_t bytes = std::to_underlying(offset);
   const std::uint64_t slot = bytes / kSlotBytes;
-  if (!airlock_is_aligned(bytes, kSlotBytes) || slot < first_slot_ ||
-      slot >= region_.size() / kSlotBytes) {
-    return bad_handle(offset);
-  }
+  if (!airlock_is_aligned(bytes, kSlotBytes) || !is_mine(offset)) return bad_handle(offset);
   const std::uint64_t number =
       std::min<std::uint64_t>((slot - first_slot_) / slots_per_area_, areas_.size() - 1);
   Area& area = *areas_[number];
   return Place{.area = &area, .index = slot - area.origin};
+}
+
+bool Pool::is_mine(window::RegionOffset offset) const {
+  const std::uint64_t slot = std::to_underlying(offset) / kSlotBytes;
+  return slot >= first_slot_ && slot < end_slot_;
+}
+
+Pool* Pool::other_with(window::RegionOffset offset) const {
+  const auto found =
+      std::ranges::find_if(others_, [&](const Pool* other) { return other->is_mine(offset); });
+  return found == others_.end() ? nullptr : *found;
 }
 
 std::unexpected<Error> Pool::bad_handle(window::RegionOffset offset) {

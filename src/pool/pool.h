@@ -75,6 +75,10 @@ struct Stats {
 /// search starts at the area of its queue, or its thread, and goes on to the others if that is
 /// full.
 ///
+/// Where devices share a region it is divided between pools, one for each (create_parts()). A part
+/// is a quota: what is given out of it, for however long and to whichever device it is shown,
+/// counts against it alone, so nobody can take what is another's.
+///
 /// Errors: kPoolFull is back-pressure: the same request succeeds after enough has been given back
 /// (HD-30). kTooLarge is final: more than max_mapping_bytes().
 class Pool {
@@ -83,6 +87,7 @@ class Pool {
     std::uint64_t first_usable = kPageBytes;  // offset; pages, at least one (DMB-DR3)
     std::uint32_t areas = 1;                  // a mapping lies in one area
     Scrub scrub = Scrub::kOnUnmap;
+    std::uint64_t usable_bytes = 0;  // whole pages; 0: to the end of the region
   };
 
   /// A pool over all of `region`, whose memory must stay mapped for longer than the pool lives.
@@ -90,6 +95,12 @@ class Pool {
   /// kTooLarge (more slots than 2^31).
   static Result<std::unique_ptr<Pool>> create(const shm::SharedBytes& region,
                                               const Options& options);
+  /// Pools of these sizes (whole pages), one behind the other, none of which gives out what is in
+  /// another; each pins what any of them gave out. Together they are at most the region but its
+  /// first page, and they go together. Errors: as create().
+  static Result<std::vector<std::unique_ptr<Pool>>> create_parts(
+      const shm::SharedBytes& region, std::span<const std::uint64_t> part_bytes,
+      Scrub scrub = Scrub::kOnUnmap);
   /// Every buffer must be gone; mappings left over are forgotten.
   ~Pool();
   Pool(const Pool&) = delete;
@@ -128,7 +139,7 @@ class Pool {
 
   /// Whether these bytes are memory of the region at all: if so they can't be a mapping's source.
   [[nodiscard]] bool contains(std::span<const std::byte> bytes) const;
-  /// Keeps the InPlaceBuffer around `bytes` alive for a request.
+  /// Keeps the InPlaceBuffer around `bytes` alive for a request, be it of another part.
   /// Errors: kBadHandle (not within one live in-place buffer).
   Result<Pinned> pin(std::span<const std::byte> bytes);
   /// Errors: kBadHandle.
@@ -188,14 +199,18 @@ class Pool {
   void release(window::RegionOffset offset, std::uint32_t generation);
   [[nodiscard]] bool ever_fits(std::uint64_t slots, std::uint64_t alignment) const;
   Result<Place> place_of(window::RegionOffset offset);
+  [[nodiscard]] bool is_mine(window::RegionOffset offset) const;
+  [[nodiscard]] Pool* other_with(window::RegionOffset offset) const;
   std::unexpected<Error> bad_handle(window::RegionOffset offset);
 
   shm::SharedBytes region_;
   Scrub scrub_;
   std::uint64_t first_slot_ = 0;
+  std::uint64_t end_slot_ = 0;
   std::uint64_t slots_per_area_ = 0;
   std::uint64_t max_slots_ = 0;
   std::vector<std::unique_ptr<Area>> areas_;
+  std::vector<Pool*> others_;  // of the same region, with parts of their own
   std::atomic<std::uint64_t> too_large_{0};
   std::atomic<std::uint64_t> full_{0};
   std::atomic<std::uint64_t> bad_handles_{0};

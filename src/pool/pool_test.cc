@@ -348,5 +348,57 @@ TEST(Pool, BufferOutlivingItsPoolIsOurBugAndStops) {
   EXPECT_DEATH(pool.reset(), "bug:");
 }
 
+// Parts of one region: each gives out its own, all of it, and pins what any gave out.
+TEST_P(PoolTest, PartsDivideARegion) {
+  pool_.reset();
+  const std::vector<std::uint64_t> sizes{16384, 8192};
+  auto parts = MUST(Pool::create_parts(mapping_.bytes(), sizes, GetParam()));
+  std::vector<InPlaceBuffer> buffers;
+  for (const auto& part : parts) {
+    for (auto buffer = part->allocate(kSlotBytes); buffer; buffer = part->allocate(kSlotBytes))
+      buffers.push_back(std::move(*buffer));
+  }
+  ASSERT_EQ(buffers.size(), (16384 + 8192) / kSlotBytes);
+  std::vector<std::uint64_t> offsets;
+  for (const InPlaceBuffer& buffer : buffers)
+    offsets.push_back(std::to_underlying(buffer.offset()));
+  std::ranges::sort(offsets);
+  for (std::size_t i = 0; i < offsets.size(); i++)
+    EXPECT_EQ(offsets[i], kPageBytes + i * kSlotBytes);
+  for (const auto& part : parts) {
+    for (const InPlaceBuffer& buffer : buffers) {
+      const Pinned pinned = MUST(part->pin(buffer.span()));
+      EXPECT_EQ(pinned.offset, buffer.offset());
+      EXPECT_TRUE(part->unpin(pinned));
+      EXPECT_EQ(part->unpin(pinned).error().code, Errc::kBadHandle) << "once";
+    }
+  }
+  const auto behind = mapping_.bytes().in_place().subspan(kPageBytes + 16384 + 8192, 16);
+  EXPECT_EQ(parts[0]->pin(behind).error().code, Errc::kBadHandle) << "nobody's";
+  const auto both = mapping_.bytes().in_place().subspan(kPageBytes + 16384 - 8, 16);
+  EXPECT_EQ(parts[0]->pin(both).error().code, Errc::kBadHandle) << "no one buffer";
+}
+
+// A handle of one part is none of another, whose slots it would free.
+TEST_P(PoolTest, PartsTakeNoMappingsOfEachOther) {  // HD-27
+  const std::vector<std::uint64_t> sizes{16384, 16384};
+  auto parts = MUST(Pool::create_parts(mapping_.bytes(), sizes, GetParam()));
+  const Mapped mapped = MUST(parts[0]->map_to_device(pattern(100)));
+  EXPECT_EQ(parts[1]->unmap(mapped, 0).error().code, Errc::kBadHandle);
+  EXPECT_TRUE(parts[0]->unmap(mapped, 0));
+}
+
+TEST_P(PoolTest, PartsThatAreNoneAreRefused) {
+  const auto refusal = [&](std::vector<std::uint64_t> sizes) {
+    return Pool::create_parts(mapping_.bytes(), sizes, GetParam()).error().code;
+  };
+  EXPECT_EQ(refusal({0}), Errc::kTooSmall);
+  EXPECT_EQ(refusal({4096, 100}), Errc::kNotAligned);
+  EXPECT_EQ(refusal({kRegionBytes}), Errc::kTooSmall);
+  EXPECT_EQ(refusal({32768, 32768}), Errc::kTooSmall);
+  EXPECT_EQ(refusal({4096, ~std::uint64_t{4095}}), Errc::kTooSmall);
+  EXPECT_TRUE(Pool::create_parts(mapping_.bytes(), std::vector<std::uint64_t>{32768, 28672}));
+}
+
 }  // namespace
 }  // namespace airlock::pool

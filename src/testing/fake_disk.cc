@@ -158,7 +158,9 @@ std::uint8_t FakeDisk::transfer(const spec::VirtioBlkReqHeader& header, const ri
 }
 
 FakeDiskDevice::FakeDiskDevice(const Options& options)
-    : memfd(MUST(shm::SealedMemfd::create({.size = options.region_bytes}))),
+    : memfd(options.shared ? MUST(shm::SealedMemfd::adopt(MUST(options.shared->fd().duplicate()),
+                                                          options.shared->size()))
+                           : MUST(shm::SealedMemfd::create({.size = options.region_bytes}))),
       mapping(MUST(memfd.map())),
       window(mapping.bytes()),
       options_(options) {

@@ -94,6 +94,9 @@ struct FakeDiskDevice {
   struct Options {
     std::uint64_t region_bytes = std::uint64_t{1} << 20;
     pci::NegotiationOptions negotiation{};
+    /// Its region, instead of one of its own: a duplicate, as of a memfd that devices share.
+    // NOLINTNEXTLINE(readability-redundant-member-init): for GCC, where it is left out
+    std::shared_ptr<const shm::SealedMemfd> shared{};
   };
   explicit FakeDiskDevice(const Options& options);
 

@@ -206,7 +206,9 @@ void FakeNet::show(ring::DeviceQueue& queue) {
 }
 
 FakeNetDevice::FakeNetDevice(const Options& options)
-    : memfd(MUST(shm::SealedMemfd::create({.size = options.region_bytes}))),
+    : memfd(options.shared ? MUST(shm::SealedMemfd::adopt(MUST(options.shared->fd().duplicate()),
+                                                          options.shared->size()))
+                           : MUST(shm::SealedMemfd::create({.size = options.region_bytes}))),
       mapping(MUST(memfd.map())),
       window(mapping.bytes()),
       options_(options) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/fake_transport.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/le.h"
@@ -66,6 +67,11 @@ Result<driver::MappedRegion> FakeTransport::map(const pci::BarRange& range) {
   mapped.mapping =
       TRY(shm::Mapping::map(region_.fd(), {.offset = range.offset, .length = range.length}));
   mapped.bus_address = window::BusAddress{addresses_[range.bar] + range.offset};
+  if (options_.names_file) {
+    struct stat status = {};
+    if (fstat(region_.fd().get(), &status) < 0) return fail(system_error());
+    mapped.file = {.device = status.st_dev, .inode = status.st_ino, .offset = range.offset};
+  }
   return mapped;
 }
 

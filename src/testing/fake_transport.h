@@ -35,6 +35,7 @@ class FakeTransport final : public driver::PciTransport {
  public:
   struct Options {
     bool interrupts = false;
+    bool names_file = false;  // of the region
   };
 
   /// Places the BARs and switches decoding on.
