@@ -46,8 +46,8 @@ Result<pool::Pool*> SharedPool::join(MappedRegion& region, std::uint32_t share) 
 Result<void> SharedPool::adopt(MappedRegion& region) {
   pools_ =
       TRY(pool::Pool::create_parts(region.mapping.bytes(), options_.share_bytes, options_.scrub));
-  region_ = std::move(region);
-  region.bus_address = region_.bus_address;
+  region_.mapping = std::move(region.mapping);
+  region_.file = region.file;
   return {};
 }
 
