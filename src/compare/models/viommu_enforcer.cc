@@ -30,13 +30,13 @@ std::uint64_t length_of(const iommu::Mapping& mapping) {
 }
 
 // Only what is different goes there. By words, as most of a page is the same.
-void merge_io(const IoPage& before, const IoPage& after, std::span<std::byte> target) {
+void merge_io(const IoPage& shown, const IoPage& found, std::span<std::byte> target) {
   constexpr std::size_t kWord = 8;
-  for (std::size_t word = 0; word < before.size(); word += kWord) {
-    if (std::memcmp(&before.at(word), &after.at(word), kWord) == 0) continue;
+  for (std::size_t word = 0; word < shown.size(); word += kWord) {
+    if (std::memcmp(&shown.at(word), &found.at(word), kWord) == 0) continue;
     for (std::size_t i = 0; i < kWord; ++i) {
       const std::size_t at = word + i;
-      if (before.at(at) != after.at(at)) target[at] = after.at(at);
+      if (shown.at(at) != found.at(at)) target[at] = found.at(at);
     }
   }
 }
@@ -65,11 +65,11 @@ Result<bool> EndpointMemory::hide(std::uint64_t offset, std::uint64_t length,
   TRY(punch({.offset = offset, .length = length}));
   bool changed = false;
   for (std::size_t i = 0; i < found.size(); ++i) {
-    IoPage before;
-    shown_.bytes().copy_out(offset + i * kPageBytes, before);
-    if (before == found[i]) continue;
+    IoPage shown;
+    shown_.bytes().copy_out(offset + i * kPageBytes, shown);
+    if (shown == found[i]) continue;
     changed = true;
-    if (!memory.empty()) merge_io(before, found[i], memory.subspan(i * kPageBytes, kPageBytes));
+    if (!memory.empty()) merge_io(shown, found[i], memory.subspan(i * kPageBytes, kPageBytes));
   }
   return changed;
 }
