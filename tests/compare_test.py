@@ -7,8 +7,8 @@ import unittest
 import harness
 from process_case import ProcessTest
 
-MODELS = ["region", "region-in-place", "pool", "shared", "share", "share-bounce", "viommu",
-          "viommu-bounce", "vmm-copy", "snoop", "open"]
+MODELS = ["region", "region-in-place", "region-aes", "region-chacha", "pool", "shared", "share",
+          "share-bounce", "viommu", "viommu-bounce", "vmm-copy", "snoop", "open"]
 LIMIT_SECONDS = 900
 
 
@@ -47,7 +47,7 @@ class Compare(ProcessTest):
     def test_copies_are_counted(self):
         for name in ("open", "region-in-place", "share", "viommu"):
             self.assertEqual(self.copies(name), {False: 0, True: 0}, name)
-        for name in ("region", "vmm-copy", "snoop"):
+        for name in ("region", "region-aes", "region-chacha", "vmm-copy", "snoop"):
             for copies in self.copies(name).values():
                 self.assertAlmostEqual(copies, 1, delta=0.001, msg=name)
         # Linux copies in what the device is going to overwrite (DT-11).
@@ -59,6 +59,8 @@ class Compare(ProcessTest):
             return {row["write"]: row["visible_per_byte"]
                     for row in self.models[name]["exposures"] if row["request_bytes"] == 512}
         self.assertEqual(visible("region"), {False: 0, True: 1})
+        self.assertEqual(visible("region-aes"), {False: 0, True: 0})
+        self.assertEqual(visible("region-chacha"), {False: 0, True: 0})
         self.assertEqual(visible("snoop"), {False: 0, True: 1})
         self.assertEqual(visible("share"), {False: 8, True: 8})
         self.assertEqual(visible("share-bounce"), {False: 0, True: 1})

@@ -23,11 +23,11 @@ class ReportReader {
   [[nodiscard]] const std::string& error() const { return error_; }
 
   const ReportJson& member(const ReportJson& object, const char* key) {
-    static const ReportJson nothing;
+    static const ReportJson kNothing;
     const auto found = object.find(key);  // of what is no object: its end
     if (found != object.end()) return *found;
     refuse("there is no '{}'", key);
-    return nothing;
+    return kNothing;
   }
   std::string text(const ReportJson& object, const char* key) {
     const ReportJson& value = member(object, key);

@@ -15,6 +15,23 @@ Result<std::uint64_t> own_cpu_ns() {
          static_cast<std::uint64_t>(used.tv_nsec);
 }
 
+QueueKeys QueueKeys::make(crypt::Algorithm algorithm) {
+  QueueKeys keys{.algorithm = algorithm};
+  if (algorithm == crypt::Algorithm::kNone) return keys;
+  crypt::fill_random(keys.key);
+  crypt::fill_random(keys.salt);
+  return keys;
+}
+
+crypt::SharedSecret QueueKeys::secret() const {
+  if (algorithm == crypt::Algorithm::kNone) return nullptr;
+  auto secret = std::make_shared<crypt::QueueSecret>();
+  secret->algorithm = algorithm;
+  secret->key = key;
+  secret->salt = salt;
+  return secret;
+}
+
 Result<DeviceReply> DeviceLink::ask_for(DeviceRequest::Kind kind) {
   DeviceRequest request;
   request.kind = kind;

@@ -11,6 +11,7 @@
 
 #include "compare/message.h"
 #include "compare/sight.h"
+#include "crypt/queue_secret.h"
 #include "ring/layout.h"
 
 namespace airlock::compare {
@@ -25,11 +26,25 @@ struct Grant {
   Fd memory;
 };
 
+/// What an encrypted queue's two ends agree upon: elsewhere in registers, half of it the device's.
+/// The rig's driver makes all of it.
+struct QueueKeys {
+  crypt::Algorithm algorithm = crypt::Algorithm::kNone;  // none: it is not encrypted
+  crypt::Key key{};
+  crypt::Salt salt{};
+
+  /// New ones.
+  [[nodiscard]] static QueueKeys make(crypt::Algorithm algorithm);
+  /// As the queues take it; null where there is no encryption.
+  [[nodiscard]] crypt::SharedSecret secret() const;
+};
+
 /// A queue as its driver tells it to the device.
 struct QueueStart {
   std::uint64_t features = 0;
   std::uint16_t size = 0;
   ring::QueueAreas areas{};
+  QueueKeys keys{};
 };
 /// How the two ends of a queue wake each other: eventfds, borrowed.
 struct QueueBells {

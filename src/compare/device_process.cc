@@ -125,7 +125,8 @@ Result<void> DeviceProcess::start(const DeviceRequest& request, std::vector<Fd> 
                    .size = queue_.size,
                    .descriptor_area = queue_.areas.descriptors,
                    .driver_area = queue_.areas.driver,
-                   .device_area = queue_.areas.device};
+                   .device_area = queue_.areas.device,
+                   .secret = queue_.keys.secret()};
   context.window = &view_->window();
   context.interrupt = [this] { interrupt_.signal(); };
   auto task = std::make_unique<GatedTask>(TRY(disk_->make_queue(context)), shut_);

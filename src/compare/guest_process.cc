@@ -49,7 +49,7 @@ class GuestProcess {
     if (access_) return fail(Errc::kWrongState);
     access_ = TRY(model_.connect({.private_bytes = kPrivateBytes, .trusted = &sockets_.trusted}));
     if (controls_.leak_private) device_.leak(access_->private_memory().fd());
-    disk_ = TRY(RigDisk::open(*access_, device_));
+    disk_ = TRY(RigDisk::open(*access_, device_, model_.encryption));
     workload_ = std::make_unique<Workload>(*access_, *disk_, device_);
     return workload_->refill();
   }

@@ -36,6 +36,7 @@ struct Model {
   std::string_view what;   // what it does, in a line
   std::string_view trust;  // what keeps the device in, in a line
   TrustedLines trusted_lines{};
+  crypt::Algorithm encryption = crypt::Algorithm::kNone;  // of the queue's buffers
 
   /// The guest's: makes its end ready. Errors: the model's.
   Result<std::unique_ptr<Access>> (*connect)(const GuestSide& guest) = nullptr;

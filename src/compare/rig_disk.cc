@@ -14,15 +14,23 @@ namespace airlock::compare {
 namespace {
 
 // What a request has in coherent memory: its header, then its status.
-constexpr std::uint64_t kFrameBytes = 64;
+constexpr std::uint64_t kFrameBytes = RigSealer::kFrameBytes;
 constexpr std::uint64_t kStatusAt = sizeof(spec::VirtioBlkReqHeader);
 constexpr std::uint8_t kNoStatus = 0xff;  // what a device that writes no status leaves behind
 // How long a wait looks at the ring before it sleeps.
 constexpr std::chrono::microseconds kSpin{50};
 
+spec::VirtioBlkReqHeader header_for(const RigDisk::Request& request) {
+  spec::VirtioBlkReqHeader header;
+  header.type = Le32(request.write ? spec::VIRTIO_BLK_T_OUT : spec::VIRTIO_BLK_T_IN);
+  header.sector = Le64(request.sector);
+  return header;
+}
+
 }  // namespace
 
-Result<std::unique_ptr<RigDisk>> RigDisk::open(Access& access, DeviceLink& device) {
+Result<std::unique_ptr<RigDisk>> RigDisk::open(Access& access, DeviceLink& device,
+                                               crypt::Algorithm encryption) {
   const std::uint64_t features = TRY(access.choose(TRY(device.offered())));
   const ring::QueueSize size = TRY(ring::QueueSize::from(kQueueSize));
   const ring::Layout layout(size);
@@ -34,11 +42,25 @@ Result<std::unique_ptr<RigDisk>> RigDisk::open(Access& access, DeviceLink& devic
   ring.want_interrupts(false);
   EventFd notify = TRY(EventFd::create_shared());
   EventFd interrupt = TRY(EventFd::create_shared());
-  TRY(access.start(device,
-                   {.features = features, .size = kQueueSize, .areas = ring.published_areas()},
-                   {.notify = notify.fd(), .interrupt = interrupt.fd()}));
+  const QueueKeys keys = QueueKeys::make(encryption);
+  std::optional<RigSealer> sealer;
+  if (const crypt::SharedSecret secret = keys.secret()) {
+    sealer.emplace(TRY(crypt::QueueCipher::create(*secret, 0, crypt::Side::kDriver)),
+                   access.memory());
+  }
+  TRY(access.start(
+      device,
+      {.features = features, .size = kQueueSize, .areas = ring.published_areas(), .keys = keys},
+      {.notify = notify.fd(), .interrupt = interrupt.fd()}));
   return std::unique_ptr<RigDisk>(new RigDisk(access, std::move(ring), std::move(notify),
-                                              std::move(interrupt), std::to_underlying(frames)));
+                                              std::move(interrupt), std::to_underlying(frames),
+                                              std::move(sealer)));
+}
+
+DiskCounts RigDisk::counts() const {
+  DiskCounts counts = counts_;
+  if (sealer_) counts.sealed_bytes = sealer_->data_bytes();
+  return counts;
 }
 
 std::uint64_t RigDisk::frame(std::uint64_t slot) const {
@@ -48,16 +70,22 @@ std::uint64_t RigDisk::frame(std::uint64_t slot) const {
 Result<void> RigDisk::submit(const Request& request) {
   if (free_.empty()) return fail(Errc::kQueueFull);
   const std::uint32_t index = free_.back();
-  const auto direction = request.write ? pool::Direction::kToDevice : pool::Direction::kFromDevice;
+  // What is sealed into its room itself is not copied there first.
+  const auto direction =
+      request.write && !sealer_ ? pool::Direction::kToDevice : pool::Direction::kFromDevice;
   auto mapped = access_.map(request.buffer, direction);
   if (!mapped) {
     ++counts_.io_errors;
     return fail(mapped.error());
   }
   Slot& slot = slots_[index];
-  slot = {
-      .mapped = *mapped, .cookie = request.cookie, .write = request.write, .since = Clock::now()};
-  if (auto put = put_in_ring(index, request); !put) {
+  slot = {.mapped = *mapped,
+          .cookie = request.cookie,
+          .write = request.write,
+          .since = Clock::now(),
+          .chain = {}};
+  if (auto put = sealer_ ? put_sealed(*sealer_, index, request) : put_in_ring(index, request);
+      !put) {
     static_cast<void>(access_.unmap(*mapped, 0));
     return put;
   }
@@ -67,9 +95,7 @@ Result<void> RigDisk::submit(const Request& request) {
 
 Result<void> RigDisk::put_in_ring(std::uint32_t slot, const Request& request) {
   const shm::SharedBytes memory = access_.memory();
-  spec::VirtioBlkReqHeader header;
-  header.type = Le32(request.write ? spec::VIRTIO_BLK_T_OUT : spec::VIRTIO_BLK_T_IN);
-  header.sector = Le64(request.sector);
+  const spec::VirtioBlkReqHeader header = header_for(request);
   memory.put(frame(slot), header);
   memory.store_relaxed<std::uint8_t>(frame(slot) + kStatusAt, kNoStatus);
   const ring::Buffer head{.offset = window::RegionOffset{frame(slot)}, .length = sizeof header};
@@ -79,6 +105,31 @@ Result<void> RigDisk::put_in_ring(std::uint32_t slot, const Request& request) {
   const std::array<ring::Buffer, 3> buffers{head, data, status};
   const std::size_t readable = request.write ? 2 : 1;
   TRY(ring_.submit(std::span(buffers).first(readable), std::span(buffers).subspan(readable), slot));
+  return {};
+}
+
+RigSealer::Place RigDisk::place_of(std::uint32_t slot) const {
+  return {.frame = frame(slot), .data = std::to_underlying(slots_[slot].mapped.offset)};
+}
+
+Result<void> RigDisk::put_sealed(RigSealer& sealer, std::uint32_t slot, const Request& request) {
+  using Bytes = std::span<const std::byte>;
+  const auto length = static_cast<std::uint32_t>(request.buffer.size());
+  slots_[slot].chain =
+      TRY(sealer.seal(place_of(slot), header_for(request),
+                      request.write ? Bytes(request.buffer) : Bytes(), request.write ? 0 : length));
+  const std::uint64_t at = frame(slot);
+  const ring::Buffer head{.offset = window::RegionOffset{at}, .length = RigSealer::kTagAt};
+  const ring::Buffer tag{.offset = window::RegionOffset{at + RigSealer::kTagAt},
+                         .length = RigSealer::kTag};
+  const ring::Buffer data{.offset = slots_[slot].mapped.offset, .length = length};
+  const ring::Buffer end{.offset = window::RegionOffset{at + RigSealer::kStatusAt},
+                         .length = RigSealer::kStatusBytes + RigSealer::kTag};
+  const std::array<ring::Buffer, 4> written{head, data, tag, end};
+  const std::array<ring::Buffer, 4> read{head, tag, data, end};
+  const std::span<const ring::Buffer> buffers = request.write ? written : read;
+  const std::size_t readable = request.write ? 3 : 2;
+  TRY(ring_.submit(buffers.first(readable), buffers.subspan(readable), slot));
   return {};
 }
 
@@ -103,21 +154,30 @@ Result<std::optional<RigDisk::Done>> RigDisk::poll() {
   return TRY(finish(*completion));
 }
 
+Result<std::uint8_t> RigDisk::status_of(std::uint32_t slot, std::uint32_t written) {
+  const Slot& of = slots_.at(slot);
+  const std::span<std::byte> read = of.write ? std::span<std::byte>() : of.mapped.buffer;
+  if (sealer_) return sealer_->open(of.chain, place_of(slot), written, read);
+  const auto status = access_.memory().load_relaxed<std::uint8_t>(frame(slot) + kStatusAt);
+  if (status == spec::VIRTIO_BLK_S_OK && written != read.size() + 1) {
+    return fail({.code = Errc::kBadLength, .detail = written});  // HD-3
+  }
+  return status;
+}
+
 Result<RigDisk::Done> RigDisk::finish(const ring::Completion& completion) {
   const auto index = static_cast<std::uint32_t>(completion.cookie);
   const Slot& slot = slots_.at(index);
-  const std::uint64_t data = slot.mapped.buffer.size();
   Done done{.cookie = slot.cookie, .error = std::nullopt};
-  const auto status = access_.memory().load_relaxed<std::uint8_t>(frame(index) + kStatusAt);
-  const std::uint64_t expected = slot.write ? 1 : data + 1;
+  const std::uint8_t status = TRY(status_of(index, completion.written_bytes));
   if (status != spec::VIRTIO_BLK_S_OK) {
     done.error = Error{.code = status == spec::VIRTIO_BLK_S_UNSUPP ? Errc::kNotSupportedByDevice
                                                                    : Errc::kIoError};
     ++counts_.io_errors;
-  } else if (completion.written_bytes != expected) {
-    return fail({.code = Errc::kBadLength, .detail = completion.written_bytes});  // HD-3
   }
-  TRY(access_.unmap(slot.mapped, done.error || slot.write ? 0 : data));
+  // What was opened is where it belongs.
+  const bool copied = !done.error && !slot.write && !sealer_;
+  TRY(access_.unmap(slot.mapped, copied ? slot.mapped.buffer.size() : 0));
   counts_.mapped_ns +=
       static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - slot.since).count());
   free_.push_back(index);

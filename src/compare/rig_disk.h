@@ -10,6 +10,7 @@
 
 #include "base/event_fd.h"
 #include "compare/access.h"
+#include "compare/rig_sealer.h"
 #include "ring/driver_queue.h"
 
 namespace airlock::compare {
@@ -17,9 +18,10 @@ namespace airlock::compare {
 /// What a driver did.
 struct DiskCounts {
   std::uint64_t notifications = 0;
-  std::uint64_t interrupts = 0;  // that it had to wait for
-  std::uint64_t io_errors = 0;   // requests that failed, for want of room in a pool as well
-  std::uint64_t mapped_ns = 0;   // from map to unmap, of all requests
+  std::uint64_t interrupts = 0;    // that it had to wait for
+  std::uint64_t io_errors = 0;     // requests that failed, for want of room in a pool as well
+  std::uint64_t mapped_ns = 0;     // from map to unmap, of all requests
+  std::uint64_t sealed_bytes = 0;  // of data, sealed and opened: a copy each
 };
 
 /// A virtio disk's driver, as small as it can be, with one queue: the same for every model. It
@@ -44,10 +46,12 @@ class RigDisk {
     std::optional<Error> error;  // kIoError, kNotSupportedByDevice: the device's answer
   };
 
-  /// Negotiates, makes the queue, and starts the device. `access` and `device` outlive it.
+  /// Negotiates, makes the queue, and starts the device. `access` and `device` outlive it. With an
+  /// algorithm the queue is encrypted: buffers are mapped for their room, and sealed into it.
   /// Errors: those of Access::choose(), before the device has heard of any queue (SYS-5); the
   /// model's, the ring's, the device's.
-  static Result<std::unique_ptr<RigDisk>> open(Access& access, DeviceLink& device);
+  static Result<std::unique_ptr<RigDisk>> open(
+      Access& access, DeviceLink& device, crypt::Algorithm encryption = crypt::Algorithm::kNone);
 
   /// Takes a request: kick() shows it to the device. Errors, and then there is no completion: the
   /// model's map(); kQueueFull; kQueueBroken.
@@ -61,7 +65,7 @@ class RigDisk {
   Result<void> wait(std::chrono::milliseconds timeout);
 
   [[nodiscard]] std::uint32_t in_flight() const { return ring_.outstanding(); }
-  [[nodiscard]] const DiskCounts& counts() const { return counts_; }
+  [[nodiscard]] DiskCounts counts() const;
 
  private:
   struct Slot {
@@ -69,21 +73,27 @@ class RigDisk {
     std::uint64_t cookie = 0;
     bool write = false;
     Clock::time_point since;
+    crypt::SealedChain chain;  // where the queue is encrypted
   };
 
   RigDisk(Access& access, ring::DriverQueue ring, EventFd notify, EventFd interrupt,
-          std::uint64_t frames)
+          std::uint64_t frames, std::optional<RigSealer> sealer)
       : access_(access),
         ring_(std::move(ring)),
         notify_(std::move(notify)),
         interrupt_(std::move(interrupt)),
         frames_(frames),
+        sealer_(std::move(sealer)),
         slots_(kDepthMost) {
     for (std::uint32_t slot = kDepthMost; slot > 0; --slot)
       free_.push_back(slot - 1);
   }
   [[nodiscard]] std::uint64_t frame(std::uint64_t slot) const;
   Result<void> put_in_ring(std::uint32_t slot, const Request& request);
+  Result<void> put_sealed(RigSealer& sealer, std::uint32_t slot, const Request& request);
+  /// The status that the device answered. Errors: kBadLength; kNotAuthentic.
+  Result<std::uint8_t> status_of(std::uint32_t slot, std::uint32_t written);
+  [[nodiscard]] RigSealer::Place place_of(std::uint32_t slot) const;
   Result<Done> finish(const ring::Completion& completion);
   Result<bool> look();
 
@@ -91,7 +101,8 @@ class RigDisk {
   ring::DriverQueue ring_;
   EventFd notify_;
   EventFd interrupt_;
-  std::uint64_t frames_;  // where headers and status bytes are, in access_.memory()
+  std::uint64_t frames_;             // where headers and status bytes are, in access_.memory()
+  std::optional<RigSealer> sealer_;  // where the queue is encrypted
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;
   std::optional<ring::Completion> found_;  // by wait(), for poll()

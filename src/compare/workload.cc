@@ -96,7 +96,8 @@ Result<RunResult> Workload::run(const Cell& cell, std::chrono::milliseconds time
   result.trusted_cpu_ns = after.trusted.cpu_ns - before.trusted.cpu_ns;
   result.device_cpu_ns = after.device.cpu_ns - before.device.cpu_ns;
   result.copied_bytes = after.access.copied_bytes - before.access.copied_bytes +
-                        after.trusted.copied_bytes - before.trusted.copied_bytes;
+                        after.trusted.copied_bytes - before.trusted.copied_bytes +
+                        after.disk.sealed_bytes - before.disk.sealed_bytes;
   result.stand_in_bytes = after.trusted.stand_in_bytes - before.trusted.stand_in_bytes;
   result.device_copied_bytes = after.device.copied_bytes - before.device.copied_bytes;
   result.messages = after.access.messages - before.access.messages;

@@ -15,8 +15,9 @@ namespace airlock::compare {
 
 namespace {
 
-constexpr std::array kModels{&kRegion, &kRegionInPlace, &kPool,    &kShared, &kShare, &kShareBounce,
-                             &kViommu, &kViommuBounce,  &kVmmCopy, &kSnoop,  &kOpen};
+constexpr std::array kModels{
+    &kRegion,      &kRegionInPlace, &kRegionAes,    &kRegionChaCha, &kPool,  &kShared, &kShare,
+    &kShareBounce, &kViommu,        &kViommuBounce, &kVmmCopy,      &kSnoop, &kOpen};
 
 }  // namespace
 

@@ -139,5 +139,21 @@ const Model kRegionInPlace{
     .connect = connect_region_in_place,
     .view = region_view,
 };
+const Model kRegionAes{
+    .name = "region-aes",
+    .what = "the same as region, sealed with AES-256-GCM instead of copied (ours)",
+    .trust = "as region; who else reads the region finds ciphertext",
+    .encryption = crypt::Algorithm::kAes256Gcm,
+    .connect = connect_region,
+    .view = region_view,
+};
+const Model kRegionChaCha{
+    .name = "region-chacha",
+    .what = "the same, with ChaCha20-Poly1305 (ours)",
+    .trust = "as region; who else reads the region finds ciphertext",
+    .encryption = crypt::Algorithm::kChaCha20Poly1305,
+    .connect = connect_region,
+    .view = region_view,
+};
 
 }  // namespace airlock::compare

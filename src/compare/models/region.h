@@ -10,5 +10,9 @@ namespace airlock::compare {
 extern const Model kRegion;
 /// The same, with the application's buffers in the region: no copy.
 extern const Model kRegionInPlace;
+/// The first with an encrypted queue (docs/ENCRYPTION.md): what was a copy seals. The device has
+/// the key: it is the memory in between that shows nothing.
+extern const Model kRegionAes;
+extern const Model kRegionChaCha;
 
 }  // namespace airlock::compare

@@ -143,9 +143,10 @@ class Drawing {
     label(left + length / 2, bottom_ + 28, "middle", kFaint, figure_.axis_title);
     for (std::size_t row = 0; row < panel.marks.size(); ++row) {
       for (std::size_t i = 0; i < panel.marks[row].size(); ++i) {
-        if (!panel.marks[row][i]) continue;
+        const std::optional<Figure::Mark>& mark = panel.marks[row][i];
+        if (!mark) continue;
         const double top = row_top(row) + static_cast<double>(i) * kMarkHeight;
-        draw_mark(*panel.marks[row][i], i, scale, {.left = left, .length = length, .top = top});
+        draw_mark(*mark, i, scale, {.left = left, .length = length, .top = top});
       }
     }
     put("</g>\n");

@@ -80,7 +80,8 @@ Figure in_sight(const Report& report) {
        .reading = "0 is nothing, 1 exactly what was asked for. More is somebody else's: a model "
                   "that shares whole pages shows 4 KiB for a request of 512 bytes (8 for each), "
                   "and one without any protection all of the guest. A read shows what its buffer "
-                  "held before.",
+                  "held before. Sealed bytes (region-aes, region-chacha) are not in sight: but the "
+                  "device has the key, and sees what it opens.",
        .axis = Figure::Axis::kLogarithmicZero},
       [](const ReportModel& model, std::uint64_t bytes, bool write) -> FigureMark {
         const ReportExposure* const exposure = find_exposure(model, bytes, write);

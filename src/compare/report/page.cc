@@ -95,7 +95,7 @@ void put_models(PageText& page, const Report& report) {
       "<th class=\"text\">what keeps the device in</th><th>trusted lines</th><th>found beyond, "
       "bytes</th></tr>\n");
   for (const ReportModel& model : report.models) {
-    page.put("<tr><th>{}</th><td class=\"text\">{}</td><td class=\"text\">{}</td>",
+    page.put(R"(<tr><th>{}</th><td class="text">{}</td><td class="text">{}</td>)",
              escaped(model.name), escaped(model.what), escaped(model.trust));
     page.cell(model.own_lines == 0 ? "none"
                                    : fmt::format("{} + {}", model.own_lines, model.library_lines));
