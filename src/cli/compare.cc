@@ -108,14 +108,19 @@ void print(const std::vector<ModelRows>& all) {
 }
 
 // What is no model is measured with all of them, or not.
-Outcome show(const std::vector<ModelRows>& all, const CompareOptions& options) {
+Outcome show(const std::vector<ModelRows>& all, const CompareOptions& options, PageFile& page) {
   std::optional<ApartRows> apart;
   if (options.models.empty()) apart = TRY(measure_apart());
-  if (options.json) {
+  if (options.json || !options.page.empty()) {
     auto json = comparison_json(all);
     if (apart) json["apart"] = apart_json(*apart);
-    fmt::print("{}\n", json.dump(2));
-    return {};
+    if (options.json) {
+      fmt::print("{}\n", json.dump(2));
+      return {};
+    }
+    const auto report = report_of(json);
+    CHECK(report.has_value());
+    return page.write(*report);
   }
   print(all);
   if (apart) print_apart(*apart);
@@ -152,12 +157,7 @@ Outcome compare_models(const CompareOptions& options) {
     return failed(fmt::format("compare: {}", all.error().model->name), describe(all.error().error),
                   "see what its processes wrote to stderr; give --models without it");
   }
-  if (!options.page.empty()) {
-    const auto report = report_of(comparison_json(*all));
-    CHECK(report.has_value());
-    return page.write(*report);
-  }
-  return show(*all, options);
+  return show(*all, options, page);
 }
 
 }  // namespace airlock::cli

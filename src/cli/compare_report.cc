@@ -100,6 +100,14 @@ compare::ReportLoad load_from(ReportReader& reader, const ReportJson& json) {
           .pool_high_water_bytes = reader.count(json, "pool_high_water_bytes")};
 }
 
+compare::ReportFlush flush_from(ReportReader& reader, const ReportJson& json) {
+  return {.trapped = reader.flag(json, "hv_sees_flush"),
+          .unmaps = reader.count(json, "unmaps"),
+          .hardware_stale_reads = reader.count(json, "hardware_stale_reads"),
+          .emulated_stale_reads = reader.count(json, "emulated_stale_reads"),
+          .unmap_us = reader.number(json, "unmap_us")};
+}
+
 compare::ReportModel model_from(ReportReader& reader, const ReportJson& json) {
   const ReportJson& lines = reader.member(json, "trusted_lines");
   compare::ReportModel model{
@@ -133,9 +141,15 @@ std::expected<compare::Report, std::string> report_of(const ReportJson& json) {
                          .architecture = reader.text(machine, "architecture"),
                          .processors = reader.count(machine, "processors"),
                          .rounds = reader.count(json, "rounds"),
-                         .models = {}};
+                         .models = {},
+                         .flushes = {}};
   reader.each(json, "models",
               [&](const ReportJson& entry) { report.models.push_back(model_from(reader, entry)); });
+  if (json.contains("apart")) {  // of a run of all models
+    reader.each(json["apart"], "two_stage", [&](const ReportJson& entry) {
+      report.flushes.push_back(flush_from(reader, entry));
+    });
+  }
   if (report.sizes().size() > kSizesMost) reader.refuse("'{}' are of too many sizes", "loads");
   if (!reader.error().empty()) return std::unexpected(reader.error());
   return report;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/compare_apart.h"
 #include "cli/compare_json.h"
 
 namespace airlock::cli {
@@ -52,6 +53,25 @@ TEST(CompareReport, IsTheSameWithoutTheText) {
   const auto report = report_of(made());
   ASSERT_TRUE(report.has_value()) << report.error();
   EXPECT_EQ(report->models[0].loads.size(), 12U);
+}
+
+TEST(CompareReport, HasTheTwoStagesWhereTheyWereMeasured) {
+  ReportJson json = made();
+  EXPECT_TRUE(parse_report(json.dump())->flushes.empty());
+  ApartRows apart;
+  apart.flush_unseen.unmaps = 7;
+  apart.flush_unseen.emulated = 6;
+  json["apart"] = apart_json(apart);
+  const auto report = parse_report(json.dump());
+  ASSERT_TRUE(report.has_value()) << report.error();
+  ASSERT_EQ(report->flushes.size(), 2U);
+  EXPECT_FALSE(report->flushes[0].trapped);
+  EXPECT_EQ(report->flushes[0].emulated_stale_reads, 6U);
+  EXPECT_TRUE(report->flushes[1].trapped);
+  json["apart"]["two_stage"] = 3;
+  EXPECT_EQ(refusal(json), "'two_stage' has not 1 to 64 entries");
+  json["apart"] = ReportJson::array();
+  EXPECT_EQ(refusal(json), "there is no 'two_stage'");
 }
 
 TEST(CompareReport, RefusesWhatItIsNot) {

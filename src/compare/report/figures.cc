@@ -147,11 +147,12 @@ Figure pool_most(const Report& report) {
   return by_model(
       report,
       {.id = "pool",
-       .title = "The most that the pool had in use",
+       .title = "The most that a pool had in use, or that was shared, at a time",
        .axis_title = "KiB",
-       .reading = "Shorter is better: memory that is set aside for bounce buffers. 0 "
-                  "is a model without a pool; in vmm-copy and snoop the trusted part has it.",
-       .series = {"pool"}},
+       .reading = "Shorter is better: memory for bounce buffers and rings, or pages that are "
+                  "shared. All models had the same requests in flight, so a difference is what a "
+                  "model adds; open has neither.",
+       .series = {"pool or shared pages"}},
       [](const ReportModel& model) {
         return std::vector{static_cast<double>(pool_most_bytes(model)) / 1024};
       });

@@ -109,6 +109,26 @@ void put_models(PageText& page, const Report& report) {
       "in.</p>\n");
 }
 
+void put_flushes(PageText& page, const Report& report) {
+  if (report.flushes.empty()) return;
+  page.add(
+      "<h2>A two-stage IOMMU</h2>\n<div class=\"wide\"><table>\n<tr><th>flush</th>"
+      "<th>pages taken back</th><th>read by hardware after</th><th>read by an emulated device "
+      "after</th><th>unmap, us</th></tr>\n");
+  for (const ReportFlush& flush : report.flushes) {
+    page.put("<tr><th>{}</th>", flush.trapped ? "trapped" : "unseen");
+    for (const std::uint64_t count :
+         {flush.unmaps, flush.hardware_stale_reads, flush.emulated_stale_reads})
+      page.cell(fmt::format("{}", count));
+    page.cell(short_number(flush.unmap_us));
+    page.add("</tr>\n");
+  }
+  page.add(
+      "</table></div>\n<p class=\"note\">Measured by itself: the guest takes a page back from its "
+      "devices and puts something private there. Anything but 0 in the third and fourth column is "
+      "a hole: a device read it by a translation that the guest had flushed.</p>\n");
+}
+
 void put_figures(PageText& page, const Report& report) {
   for (const Figure& figure : figures_of(report)) {
     page.put("<h2>{}</h2>\n<figure id=\"{}\">\n", escaped(figure.title), figure.id);
@@ -161,6 +181,7 @@ std::string page_of(const Report& report) {
   put_run(page, report);
   put_models(page, report);
   put_figures(page, report);
+  put_flushes(page, report);
   page.add(kLimits);
   put_tables(page, report);
   page.add("</body>\n</html>\n");

@@ -45,6 +45,15 @@ struct ReportModel {
   std::vector<ReportLoad> loads;
 };
 
+/// What devices read of pages that were taken back, behind a two-stage IOMMU (SYS-8).
+struct ReportFlush {
+  bool trapped = false;  // the hypervisor hears of each flush
+  std::uint64_t unmaps = 0;
+  std::uint64_t hardware_stale_reads = 0;
+  std::uint64_t emulated_stale_reads = 0;
+  double unmap_us = 0;
+};
+
 struct Report {
   std::string when;  // UTC
   std::string version;
@@ -56,6 +65,7 @@ struct Report {
   std::uint64_t processors = 0;
   std::uint64_t rounds = 0;
   std::vector<ReportModel> models;
+  std::vector<ReportFlush> flushes;  // empty: not measured
 
   /// The sizes of requests that there are loads of, each once, ascending.
   [[nodiscard]] std::vector<std::uint64_t> sizes() const;

@@ -58,7 +58,8 @@ Report report_with(std::vector<ReportModel> models) {
           .architecture = "x86_64",
           .processors = 2,
           .rounds = 3,
-          .models = std::move(models)};
+          .models = std::move(models),
+          .flushes = {}};
 }
 
 std::size_t times(const std::string& text, std::string_view part) {
@@ -140,6 +141,18 @@ TEST(ReportPage, SaysWhatWasRunWhereAndLoadsNothing) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   for (const char* part : {"<script", "src=", "href=", "url(", "@import", "http:", "https:"})
     EXPECT_EQ(page.find(part), std::string::npos) << part;
+}
+
+TEST(ReportPage, HasTheTwoStagesWhereTheyWereMeasured) {
+  Report report = report_with({model_named("one")});
+  EXPECT_EQ(page_of(report).find("two-stage"), std::string::npos);
+  report.flushes.push_back({.trapped = false,
+                            .unmaps = 1234,
+                            .hardware_stale_reads = 0,
+                            .emulated_stale_reads = 1233,
+                            .unmap_us = 1.5});
+  EXPECT_NE(page_of(report).find("<th>unseen</th><td>1234</td><td>0</td><td>1233</td><td>1.5</td>"),
+            std::string::npos);
 }
 
 TEST(ReportPage, EscapesWhatItIsAbout) {
