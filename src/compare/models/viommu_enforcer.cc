@@ -31,10 +31,10 @@ std::uint64_t length_of(const iommu::Mapping& mapping) {
 
 // Only what is different goes there. By words, as most of a page is the same.
 void merge_io(const IoPage& shown, const IoPage& found, std::span<std::byte> target) {
-  constexpr std::size_t kWord = 8;
-  for (std::size_t word = 0; word < shown.size(); word += kWord) {
-    if (std::memcmp(&shown.at(word), &found.at(word), kWord) == 0) continue;
-    for (std::size_t i = 0; i < kWord; ++i) {
+  constexpr std::size_t kMergedWord = 8;
+  for (std::size_t word = 0; word < shown.size(); word += kMergedWord) {
+    if (std::memcmp(&shown.at(word), &found.at(word), kMergedWord) == 0) continue;
+    for (std::size_t i = 0; i < kMergedWord; ++i) {
       const std::size_t at = word + i;
       if (shown.at(at) != found.at(at)) target[at] = found.at(at);
     }
