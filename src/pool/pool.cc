@@ -228,7 +228,12 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
   // Of the same memory, as was just checked: the pointers may be subtracted.
   const auto offset = static_cast<std::uint64_t>(bytes.data() - region_.in_place().data());
   const window::RegionOffset slot{offset & ~(kSlotBytes - 1)};
-  if (Pool* const other = other_with(slot)) return other->pin(bytes);
+  Pool* const other = other_with(slot);
+  return (other != nullptr ? *other : *this).pin_own(offset, bytes.size());
+}
+
+Result<Pinned> Pool::pin_own(std::uint64_t offset, std::uint64_t bytes) {
+  const window::RegionOffset slot{offset & ~(kSlotBytes - 1)};
   Place place = TRY(place_of(slot));
   const BiasedLock::Hold held(place.area->lock);
   const std::uint32_t owner = place.record().owner;
@@ -236,7 +241,7 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
   place.index = owner - 1;
   Record& record = place.record();
   if (record.kind != Kind::kInPlace || record.released ||
-      !airlock_range_inside(offset, bytes.size(), place.offset(), record.bytes)) {
+      !airlock_range_inside(offset, bytes, place.offset(), record.bytes)) {
     return bad_handle(slot);
   }
   record.pins++;
@@ -246,7 +251,11 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
 }
 
 Result<void> Pool::unpin(const Pinned& pinned) {
-  if (Pool* const other = other_with(pinned.buffer)) return other->unpin(pinned);
+  Pool* const other = other_with(pinned.buffer);
+  return (other != nullptr ? *other : *this).unpin_own(pinned);
+}
+
+Result<void> Pool::unpin_own(const Pinned& pinned) {
   const Place place = TRY(place_of(pinned.buffer));
   {
     const BiasedLock::Hold held(place.area->lock);

@@ -201,6 +201,8 @@ class Pool {
   Result<Place> place_of(window::RegionOffset offset);
   [[nodiscard]] bool is_mine(window::RegionOffset offset) const;
   [[nodiscard]] Pool* other_with(window::RegionOffset offset) const;
+  Result<Pinned> pin_own(std::uint64_t offset, std::uint64_t bytes);
+  Result<void> unpin_own(const Pinned& pinned);
   std::unexpected<Error> bad_handle(window::RegionOffset offset);
 
   shm::SharedBytes region_;
