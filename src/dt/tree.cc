@@ -44,7 +44,7 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 
 /// The version in its header; nothing if it has none.
 std::optional<std::uint32_t> format_of(const std::vector<std::byte>& blob) {
-  if (blob.size() < sizeof(fdt_header)) return std::nullopt;
+  if (blob.size() < sizeof(fdt_header) || fdt_magic(blob.data()) != FDT_MAGIC) return std::nullopt;
   return fdt_version(blob.data());
 }
 
