@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # In the guest: each card in both directions, round after round. Before this: CARDS (name=MAC=subnet),
-# WAYS, PORT, MIB, ROUNDS.
+# WAYS, PAGE and SINK (ports of the host), MIB, ROUNDS.
 coldplug
 modprobe virtio_net
 ip link set lo up
@@ -26,11 +26,11 @@ for card in $CARDS; do
 done
 
 one_run() {
-  way=$1 name=$2 url=http://$3.1:$PORT/
+  way=$1 name=$2 host=$3.1
   begin=$(cut -d' ' -f1 /proc/uptime)
   case $way in
-    download) wget -q -O /dev/null "$url" ;;
-    upload) wget -q -O /dev/null --post-file=/tmp/page "$url" ;;
+    download) wget -q -O /dev/null "http://$host:$PAGE/" ;;
+    upload) [ "$(nc "$host" "$SINK" </tmp/page)" = $((MIB << 20)) ] ;;
   esac || exit
   echo "@@RUN $name $way $begin $(cut -d' ' -f1 /proc/uptime)@@"
 }

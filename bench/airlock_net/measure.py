@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One VM with several network cards, each with a passt of its own behind it: files go both ways
-between the guest and a web server on the host's loopback."""
+between the guest and servers on the host's loopback."""
 
 import contextlib
 import http.server
 import os
 import pathlib
 import shlex
+import socketserver
 import tempfile
 import threading
 
@@ -30,7 +31,7 @@ MACS = {name: f"52:54:00:00:00:{number:02x}" for number, name in enumerate(CARDS
 
 @contextlib.contextmanager
 def _web_server(page):
-    """Gives `page` to who gets, and takes what is posted; its port."""
+    """Gives `page` to who gets it; its port."""
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -38,21 +39,32 @@ def _web_server(page):
             self.end_headers()
             self.wfile.write(page)
 
-        def do_POST(self):
-            left = int(self.headers["Content-Length"])
-            while left and (some := self.rfile.read1(min(left, 1 << 20))):
-                left -= len(some)
-            self.send_response(200 if left == 0 else 400)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
         def log_message(self, *_):
             pass
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    with _served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def _sink():
+    """Takes what it is sent, and says how many bytes that was; its port."""
+    class Sink(socketserver.BaseRequestHandler):
+        def handle(self):
+            count = 0
+            while some := self.request.recv(1 << 20):
+                count += len(some)
+            self.request.sendall(b"%d" % count)
+    with _served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Sink)) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def _served(server):
+    """Runs a server; its port."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield server.server_port
+        yield server.server_address[1]
     finally:
         server.shutdown()
         thread.join()
@@ -89,13 +101,14 @@ def measure(options, say):
                            directory=directory, name=NATIVE),
             harness.Device("vhost-user", "--device", "net", "--backend-socket", sockets[GATEWAY],
                            "--mac", MACS[GATEWAY], directory=directory, name=GATEWAY))]
-        port = stack.enter_context(_web_server(os.urandom(options.size << 20)))
+        page = stack.enter_context(_web_server(os.urandom(options.size << 20)))
+        sink = stack.enter_context(_sink())
         own = ["-chardev", f"socket,id=passt,path={sockets[PASST]}",
                "-netdev", "vhost-user,id=passt,chardev=passt",
                "-device", f"virtio-net-pci,netdev=passt,mac={MACS[PASST]},disable-legacy=on"]
         cards = " ".join(f"{name}={MACS[name]}={SUBNETS[name]}" for name in CARDS)
         script = "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in {
-            "CARDS": cards, "WAYS": " ".join(WAYS), "PORT": port, "MIB": options.size,
+            "CARDS": cards, "WAYS": " ".join(WAYS), "PAGE": page, "SINK": sink, "MIB": options.size,
             "ROUNDS": options.rounds}.items()) + (HERE / "guest.sh").read_text()
         runs = options.rounds * len(WAYS) * len(CARDS)
         say(f"net: {runs} runs of {options.size} MiB in a guest with Linux {options.kernel}")

@@ -19,7 +19,7 @@ def text(data):
         f"Made by `{data['command']}`. {data['machine']['cpu']}, {data['machine']['cpus']} "
         f"processors, Linux {data['machine']['kernel']}; a guest with Linux {data['kernel']}, one "
         f"processor, emulated by {data['accelerator']}. {data['rounds']} rounds, in which each "
-        f"card moves {data['size_mib']} MiB each way between the guest and a web server on the "
+        f"card moves {data['size_mib']} MiB each way between the guest and servers on the "
         "host's loopback; medians, with the quartiles. All cards are in one guest, each with a "
         "passt of its own.",
         "", "## Target", "",
