@@ -65,15 +65,10 @@ std::size_t raise_descriptors(std::uint32_t connections) {
 }
 
 /// What sockets don't take comes and goes in large pieces: those go back to the system at once.
-/// What is freed of the small ones is kept, since glibc asks a file in /proc before it gives a
-/// thread's heap back, and there will be no files.
 void prepare_memory() {
   constexpr int kLargePiece = 64 << 10;
-  constexpr int kKept = 4 << 20;
-  // NOLINTBEGIN(concurrency-mt-unsafe): before there are threads
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): before there are threads
   static_cast<void>(mallopt(M_MMAP_THRESHOLD, kLargePiece));
-  static_cast<void>(mallopt(M_TRIM_THRESHOLD, kKept));
-  // NOLINTEND(concurrency-mt-unsafe)
 }
 
 /// The host's side: where its clients come, who connects to its servers.

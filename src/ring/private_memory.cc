@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ring/private_memory.h"
 
-#include <sys/mman.h>
-
-#include <new>
+#include <cstring>
 #include <utility>
 
 namespace airlock::ring {
 
-PrivateMemory::PrivateMemory(std::size_t bytes) {
-  if (bytes == 0) return;
-  void* const memory =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  memory_ = {static_cast<std::byte*>(memory), Unmap{.size = bytes}};
-}
-
-void PrivateMemory::Unmap::operator()(std::byte* memory) const {
-  munmap(memory, size);
+PrivateMemory::PrivateMemory(std::size_t bytes)
+    : memory_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}))),
+      size_(bytes) {
+  std::memset(memory_.get(), 0, size_);
 }
 
 PrivateMemory SpareMemory::take(std::size_t bytes) {

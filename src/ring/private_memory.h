@@ -6,33 +6,31 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <vector>
 
 namespace airlock::ring {
 
 /// Zeroed memory for one chain, page aligned, so that a disk can be read into it directly. Movable.
-/// Pages of its own: where it came of the heap, freeing it would have glibc look into /proc, which
-/// a device has no more.
 class PrivateMemory {
  public:
   static constexpr std::size_t kAlignment = 4096;
 
   PrivateMemory() = default;
-  /// Throws std::bad_alloc.
   explicit PrivateMemory(std::size_t bytes);
 
-  [[nodiscard]] std::span<std::byte> bytes() const {
-    return {memory_.get(), memory_.get_deleter().size};
-  }
+  [[nodiscard]] std::span<std::byte> bytes() const { return {memory_.get(), size_}; }
 
  private:
-  struct Unmap {
-    std::size_t size;
-    void operator()(std::byte* memory) const;
+  struct Free {
+    void operator()(std::byte* memory) const {
+      ::operator delete(memory, std::align_val_t{kAlignment});
+    }
   };
 
-  std::unique_ptr<std::byte, Unmap> memory_;
+  std::unique_ptr<std::byte, Free> memory_;
+  std::size_t size_ = 0;
 };
 
 /// What chains had and have no more: as long as a queue's chains resemble each other none of them
