@@ -18,7 +18,7 @@ namespace {
 constexpr double kWidth = 960;
 constexpr double kNames = 126;      // for the models' names, on the left
 constexpr double kGap = 22;         // between panels
-constexpr double kLabelRoom = 46;   // for a value behind its mark, in a panel
+constexpr double kLabelRoom = 62;   // for a value behind its mark, in a panel
 constexpr double kHead = 46;        // above the rows: legend and titles
 constexpr double kFoot = 40;        // below: values of the axis, and its title
 constexpr double kMarkHeight = 11;  // of a series in a row
