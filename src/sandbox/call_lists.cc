@@ -91,6 +91,7 @@ constexpr AllowedCall kDevice[] = {
     {.name = "sigaltstack"},
     {.name = "sched_getaffinity"},
     {.name = "prctl", .argument = 0, .mask = kWord, .value = PR_SET_NAME},
+    {.name = "prctl", .argument = 0, .mask = kWord, .value = PR_SET_TIMERSLACK},
     // Regions: made, sealed, punched empty.
     {.name = "memfd_create"},
     {.name = "ftruncate"},

@@ -4,9 +4,12 @@
 // to be outside, beside its accepted twin, in both address modes.
 #include "window/window.h"
 
+#include <fcntl.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
 
 #include "shm/sealed_memfd.h"
 
@@ -141,6 +144,124 @@ TEST_F(WindowTest, GuestRangesMayNotOverlapWrapOrExceedTheirFile) {
   EXPECT_EQ(refused(~std::uint64_t{0}, 4096, 0), Errc::kOutOfRange);
   EXPECT_EQ(refused(0x10000, 8192, 4096), Errc::kWrongSize);
   EXPECT_EQ(memory.count(), 1U);
+}
+
+// SYS-6: behind an IOMMU a VMM shares page by page, and a buffer lies on several, wherever these
+// are in the file.
+TEST_F(WindowTest, GuestRangesThatFollowEachOtherAreOneMemory) {
+  constexpr std::uint64_t kPage = 4096;
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 4 * kPage}));
+  GuestMemory& memory = window_.guest_memory();
+  const auto map = [&](std::uint64_t address, std::uint64_t file_page) {
+    return memory.map(
+        {.address = BusAddress{address}, .size = kPage, .file_offset = file_page * kPage},
+        guest.fd());
+  };
+  window_.configure(AddressMode::kBus, Reach::kRegionAndGuest);
+  ASSERT_TRUE(map(0xffffe000, 3));
+  ASSERT_TRUE(map(0xffffc000, 0));
+  EXPECT_FALSE(reaches(0xffffc800, 2 * kPage));  // a gap
+  ASSERT_TRUE(map(0xffffd000, 2));
+  ASSERT_TRUE(reaches(0xffffc800, 2 * kPage));
+  EXPECT_FALSE(reaches(0xffffc800, 2 * kPage + 0x801));
+
+  const auto span = MUST(window_.translate(DriverAddress{0xffffcffe}, 4, Access::kWrite));
+  span.put<std::uint32_t>(0, 0x44332211);
+  const shm::Mapping file = MUST(guest.map());
+  EXPECT_EQ(file.bytes().snapshot<std::uint16_t>(kPage - 2), 0x2211);
+  EXPECT_EQ(file.bytes().snapshot<std::uint16_t>(2 * kPage), 0x4433);
+  EXPECT_EQ(file.bytes().snapshot<std::uint16_t>(kPage), 0);
+
+  ASSERT_TRUE(memory.unmap(BusAddress{0xffffd000}, kPage));
+  EXPECT_FALSE(reaches(0xffffcffe, 4));
+  EXPECT_TRUE(reaches(0xffffc000, kPage));
+  EXPECT_TRUE(reaches(0xffffe000, kPage));
+  EXPECT_EQ(memory.mapped_bytes(), 2 * kPage);
+  ASSERT_TRUE(map(0xffffd000, 1));
+  EXPECT_TRUE(reaches(0xffffc000, 3 * kPage));
+  memory.clear();
+  EXPECT_FALSE(reaches(0xffffc000, 1));
+  EXPECT_EQ(memory.mapped_bytes(), 0U);
+}
+
+TEST_F(WindowTest, GuestRangesAreJoinedForWritingOnlyWhereAllMayBeWritten) {
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
+  GuestMemory& memory = window_.guest_memory();
+  ASSERT_TRUE(memory.map({.address = BusAddress{0x1000}, .size = 4096}, guest.fd()));
+  ASSERT_TRUE(memory.map({.address = BusAddress{0x2000},
+                          .size = 4096,
+                          .file_offset = 4096,
+                          .protection = shm::Protection::kRead},
+                         guest.fd()));
+  window_.configure(AddressMode::kBus, Reach::kRegionAndGuest);
+  EXPECT_TRUE(window_.translate(DriverAddress{0x1000}, 8192, Access::kRead));
+  EXPECT_FALSE(window_.translate(DriverAddress{0x1000}, 8192, Access::kWrite));
+  EXPECT_TRUE(window_.translate(DriverAddress{0x1000}, 4096, Access::kWrite));
+}
+
+// Each block of addresses is a place of its own, and there are so many; a range that leaves its
+// block, and one in a block too many, are reached alone.
+TEST_F(WindowTest, GuestRangesAreJoinedWithinABlockOnly) {
+  constexpr std::uint64_t kBlock = GuestMemory::kBlockBytes;
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
+  GuestMemory& memory = window_.guest_memory();
+  const auto map = [&](std::uint64_t address, std::uint64_t size) {
+    return memory.map({.address = BusAddress{address}, .size = size}, guest.fd());
+  };
+  window_.configure(AddressMode::kBus, Reach::kRegionAndGuest);
+  ASSERT_TRUE(map(kBlock - 4096, 4096));
+  ASSERT_TRUE(map(kBlock, 4096));
+  EXPECT_TRUE(reaches(kBlock - 4096, 4096));
+  EXPECT_TRUE(reaches(kBlock, 4096));
+  EXPECT_FALSE(reaches(kBlock - 4096, 8192));
+  ASSERT_TRUE(map(2 * kBlock - 4096, 8192));
+  EXPECT_TRUE(reaches(2 * kBlock - 4096, 8192));
+  for (std::uint64_t block = 2; block <= GuestMemory::kBlocksMax; ++block) {
+    ASSERT_TRUE(map(block * kBlock + 0x10000, 4096));
+    ASSERT_TRUE(map(block * kBlock + 0x11000, 4096));
+    EXPECT_EQ(reaches(block * kBlock + 0x10000, 8192), block < GuestMemory::kBlocksMax);
+    EXPECT_TRUE(reaches(block * kBlock + 0x11000, 4096));
+  }
+  EXPECT_TRUE(memory.unmap(BusAddress{0}, ~std::uint64_t{0}));
+  EXPECT_EQ(memory.count(), 0U);
+}
+
+// What can't be mapped leaves its place to the next, and its neighbours as they were.
+TEST_F(WindowTest, AGuestRangeThatCannotBeMappedChangesNothing) {
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
+  const std::string path = fmt::format("/proc/self/fd/{}", guest.fd().get());
+  const Fd read_only(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(read_only);
+  GuestMemory& memory = window_.guest_memory();
+  window_.configure(AddressMode::kBus, Reach::kRegionAndGuest);
+  ASSERT_TRUE(memory.map({.address = BusAddress{0x1000}, .size = 4096}, guest.fd()));
+  const GuestMemory::Range next{.address = BusAddress{0x2000}, .size = 4096, .file_offset = 4096};
+  EXPECT_EQ(memory.map(next, read_only).error().code, Errc::kSystem);
+  EXPECT_EQ(memory.mapped_bytes(), 4096U);
+  EXPECT_TRUE(reaches(0x1000, 4096));
+  EXPECT_FALSE(reaches(0x1000, 8192));
+  ASSERT_TRUE(memory.map(next, guest.fd()));
+  EXPECT_TRUE(reaches(0x1000, 8192));
+}
+
+// Of these, unmapping takes all or none: VFIO_USER_DMA_UNMAP may name several whole ranges.
+TEST_F(WindowTest, UnmappingSeveralGuestRangesCutsNone) {
+  const shm::SealedMemfd guest = MUST(shm::SealedMemfd::create({.size = 8192}));
+  GuestMemory& memory = window_.guest_memory();
+  for (const std::uint64_t address : {0x10000U, 0x12000U, 0x14000U}) {
+    ASSERT_TRUE(memory.map({.address = BusAddress{address}, .size = 8192}, guest.fd()));
+  }
+  const auto refused = [&](std::uint64_t address, std::uint64_t size) {
+    return memory.unmap(BusAddress{address}, size).error().code == Errc::kBadHandle;
+  };
+  EXPECT_TRUE(refused(0x11000, 0x3000));
+  EXPECT_TRUE(refused(0x10000, 0x3000));
+  EXPECT_TRUE(refused(0x13000, 4096));
+  EXPECT_EQ(memory.count(), 3U);
+  ASSERT_TRUE(memory.unmap(BusAddress{0x10000}, 0x4000));
+  EXPECT_EQ(memory.count(), 1U);
+  ASSERT_TRUE(memory.unmap(BusAddress{0}, ~std::uint64_t{0}));
+  EXPECT_EQ(memory.mapped_bytes(), 0U);
 }
 
 }  // namespace
