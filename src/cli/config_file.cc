@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "cli/options.h"
+#include "cli/serve_options.h"
 
 namespace airlock::cli {
 
@@ -143,11 +144,10 @@ std::expected<Config, Failure> read_table(const std::string& file, const toml::t
 }  // namespace
 
 std::string DeviceConfig::shared_region() const {
-  constexpr std::string_view kStart = "--region=shared:";
-  for (const std::string& word : words) {
-    if (!word.starts_with(kStart)) continue;
-    const std::string rest = word.substr(kStart.size());
-    return rest.substr(0, rest.find(','));
+  constexpr std::string_view kRegion = "--region=";
+  for (const std::string_view word : words) {
+    if (word.starts_with(kRegion))
+      return std::string(shared_region_name(word.substr(kRegion.size())));
   }
   return {};
 }

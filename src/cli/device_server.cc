@@ -150,7 +150,7 @@ std::expected<std::unique_ptr<DeviceServer>, Failure> DeviceServer::open(
       .pages = pages,
       .post = [&context =
                    parts->context](std::function<void()> f) { asio::post(context, std::move(f)); },
-      .poll = {.longest = options.poll_max, .cpu_percent = options.poll_cpu_percent},
+      .poll = options.poll(),
       .states = parts->restart.states.get(),
       .region = std::move(parts->restart.region),
       .shared = std::move(*shared)};

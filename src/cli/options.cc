@@ -240,6 +240,9 @@ void add_check(CLI::App& app, Action& action, CheckOptions& options) {
   app.add_flag("--list", options.list, "print the checks and what they look at; needs no device");
   app.add_flag("--destructive", options.destructive,
                "also write to the last sectors of a disk; what was there is put back");
+  app.add_option("--vsock-port", options.vsock_port,
+                 "sockets: a port of the host that echoes, for the checks of credit")
+      ->type_name("PORT");
   app.add_flag("--json", options.json, "print JSON");
   app.footer(
       "example:\n"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/serve_options.h"
 
-#include <string_view>
-
 #include "cli/options_serve.h"
 #include "crypt/algorithm.h"
 
@@ -14,11 +12,9 @@ constexpr std::string_view kShared = "shared:";
 
 /// SIZE, or shared:NAME[,SIZE].
 bool parse_region(std::string_view text, ServeOptions& options) {
-  options.shared_region.clear();
+  options.shared_region = shared_region_name(text);
   if (text.starts_with(kShared)) {
-    text.remove_prefix(kShared.size());
     const std::size_t comma = text.find(',');
-    options.shared_region = text.substr(0, comma);
     if (options.shared_region.empty()) return false;
     if (comma == std::string_view::npos) return true;
     text.remove_prefix(comma + 1);
@@ -44,6 +40,12 @@ void add_region(CLI::App& app, ServeOptions& options) {
 
 }  // namespace
 
+std::string_view shared_region_name(std::string_view region) {
+  if (!region.starts_with(kShared)) return {};
+  region.remove_prefix(kShared.size());
+  return region.substr(0, region.find(','));
+}
+
 void add_serve_options(CLI::App& app, ServeOptions& options) {
   app.add_option("--socket,--socket-path", options.socket, "where QEMU finds the device")
       ->type_name("PATH");
@@ -65,7 +67,10 @@ void add_serve_options(CLI::App& app, ServeOptions& options) {
       "how a driver addresses the region: as VIRTIO_F_SWIOTLB or VIRTIO_F_DMB has it (bus)");
   add_features(app, options.ring_features, "what the rings are offered with (all on)");
   add_duration(app, "--poll-max", options.poll_max,
-               "longest that a queue polls before it sleeps (100us)");
+               "longest that a queue polls before it naps or sleeps (20us)");
+  add_duration(app, "--nap-max", options.nap_max,
+               "longest that it polls and naps, 40 us at a time, before it asks for a notification "
+               "and sleeps; 0us, or --poll-max 0us: no naps (500us)");
   add_percent(app, "--poll-cpu", options.poll_cpu_percent,
               "share of a core that a queue polls away in vain, at most: it sleeps at once when "
               "that is used up (100%)");

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
+#include "device/poll_budget.h"
 #include "pci/negotiation.h"
 #include "ring/features.h"
 
@@ -21,10 +23,18 @@ struct ServeOptions {
   pci::AddressOffer address = pci::AddressOffer::kBus;
   std::uint64_t ring_features = ring::Features::kMask | pci::kTransportFeatures;  // on offer
   std::uint32_t encryption = 0;  // algorithms on offer (crypt::algorithm_bit()); 0: none asked for
-  std::chrono::microseconds poll_max{100};
+  std::chrono::microseconds poll_max{20};
+  std::chrono::microseconds nap_max{500};
   unsigned poll_cpu_percent = 100;  // of a core, that a queue polls away in vain
   std::string stats;                // file for the counters, written at the end and on SIGUSR1
   bool sandbox = true;
+
+  [[nodiscard]] device::PollBudget::Limits poll() const {
+    return {.longest = poll_max, .naps_longest = nap_max, .cpu_percent = poll_cpu_percent};
+  }
 };
+
+/// NAME of a `--region` that is shared:NAME[,SIZE]; empty if it is none, or NAME is.
+[[nodiscard]] std::string_view shared_region_name(std::string_view region);
 
 }  // namespace airlock::cli

@@ -39,6 +39,7 @@ void add_counters(nlohmann::ordered_json& json, const device::Endpoint::Stats& s
                {"notifications", stats.notifications},
                {"interrupts", stats.queues.interrupts},
                {"wake_ups", stats.queues.wake_ups},
+               {"naps", stats.queues.naps},
                {"empty_polls", stats.queues.empty_polls},
                {"violations", stats.violations},
                {"refusals", stats.refusals},

@@ -9,30 +9,37 @@
 namespace airlock::device {
 
 /// How long a worker may poll an empty queue before it sleeps: a busy queue is polled, a quiet one
-/// costs nothing.
+/// costs nothing. Between polling and sleep it may nap: look every now and then, without asking for
+/// the notification that a VMM delivers at the price of many such looks.
 ///
 /// What counts is how long the queue was idle, polling and sleep together. The sleep alone would
 /// mislead: being woken takes longer than many a budget, and a budget that had once shrunk would
 /// never see a short sleep again. So work that came soon enough makes it whole at once, and a queue
-/// that is idle for longer has it halved at each sleep.
+/// that is idle for longer has it halved at each sleep. So it is with the time for naps.
 ///
 /// A driver that always comes back just in time would have the worker poll all day long. So there
 /// is a second limit: a share of a core, of which all polling that finds nothing is paid, whether
-/// work came in the end or not: but for the few looks before the worker asks here, less than a
-/// microsecond. A queue that can't pay for a budget sleeps at once. Decides only; one thread at a
-/// time.
+/// work came in the end or not, and each nap: but for the few looks before the worker asks here,
+/// less than a microsecond. A queue that can't pay for a budget sleeps at once. Decides only; one
+/// thread at a time.
 class PollBudget {
  public:
   using Clock = CpuAllowance::Clock;
   using Duration = CpuAllowance::Duration;
   struct Limits {
-    Duration longest{};          // at a time
+    Duration longest{};          // at a time; 0: neither polls nor naps
+    Duration naps_longest{};     // polling and naps together, at a time
     unsigned cpu_percent = 100;  // of a core, in any longer stretch: see CpuAllowance
   };
+
+  /// From look to look. Shorter ones find little more, and cost more than they spare.
+  static constexpr Duration kNap = std::chrono::microseconds(40);
 
   explicit PollBudget(const Limits& limits)
       : longest_(limits.longest),
         now_(longest_),
+        naps_longest_(limits.naps_longest),
+        naps_now_(naps_longest_),
         ever_polls_(longest_ > Duration::zero() && limits.cpu_percent > 0),
         allowance_(limits.cpu_percent, longest_) {}
 
@@ -45,24 +52,26 @@ class PollBudget {
     return paid_for_ ? now_ : Duration::zero();
   }
 
+  /// The budget has run out, and the queue is idle for `idle`: whether to nap before the next look.
+  [[nodiscard]] bool naps(Duration idle) const {
+    return ever_polls_ && paid_for_ && idle < naps_now_;
+  }
+
   /// Work came while the queue was polled, after it had been in vain for `polled`.
   void caught(Duration polled) {
     in_vain_ = 0;
     pay(polled);
   }
-  /// The budget ran out after `polled`; work came `idle` after the last.
-  void missed(Duration polled, Duration idle) {
-    pay(polled);
+  /// The budget ran out after `polled`; work came `idle` after the last, and `naps` naps.
+  void missed(Duration polled, Duration idle, unsigned naps = 0) {
+    pay(polled + naps * kNapCost);
     if (!paid_for_) return;  // it was not tried
+    naps_now_ = adapted(naps_now_, naps_longest_, idle <= kNear * naps_longest_);
     ++in_vain_;
     // Work that comes always just too late is not worth the whole budget each time: now and then
     // it is tried again.
     const bool try_it = in_vain_ < kInVainMost || in_vain_ % kInVainMost == 0;
-    if (idle <= kNear * longest_ && try_it) {
-      now_ = longest_;
-    } else {
-      now_ = now_ < 2 * kShortest ? Duration::zero() : now_ / 2;
-    }
+    now_ = adapted(now_, longest_, idle <= kNear * longest_ && try_it);
   }
 
  private:
@@ -71,12 +80,21 @@ class PollBudget {
   static constexpr int kNear = 4;
   static constexpr std::uint32_t kInVainMost = 16;
 
+  /// Falling asleep and waking up.
+  static constexpr Duration kNapCost = std::chrono::microseconds(5);
+
+  static Duration adapted(Duration now, Duration longest, bool whole) {
+    if (whole) return longest;
+    return now < 2 * kShortest ? Duration::zero() : now / 2;
+  }
   void pay(Duration polled) {
     if (allowance_.limited()) allowance_.spend(polled);
   }
 
   Duration longest_;
   Duration now_;
+  Duration naps_longest_;
+  Duration naps_now_;
   bool ever_polls_;
   std::uint32_t in_vain_ = 0;  // budgets that ran out since one did not
   CpuAllowance allowance_;

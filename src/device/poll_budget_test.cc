@@ -114,5 +114,45 @@ TEST(PollBudget, NothingGrantedNothingPolled) {
   EXPECT_EQ(polled_of(budget, 10us, 1s), 0us);
 }
 
+TEST(PollBudget, NapsAfterPollingForAsLongAsItMay) {
+  PollBudget budget({.longest = kLongest, .naps_longest = 500us});
+  EXPECT_EQ(budget.open(kStart), kLongest);
+  EXPECT_TRUE(budget.naps(kLongest));
+  EXPECT_TRUE(budget.naps(499us));
+  EXPECT_FALSE(budget.naps(500us));
+}
+
+TEST(PollBudget, AQuietQueueDoesNotNapUntilWorkComesSoonAgain) {
+  PollBudget budget({.longest = kLongest, .naps_longest = 500us});
+  miss(budget, 1s, 16);
+  EXPECT_FALSE(budget.naps(0us));
+  miss(budget, 1ms, 1);
+  EXPECT_TRUE(budget.naps(499us));
+}
+
+TEST(PollBudget, NeitherPollsNorNapsWhereNothingIsGranted) {
+  for (const PollBudget::Limits& limits :
+       {PollBudget::Limits{.longest = 0us, .naps_longest = 500us},
+        PollBudget::Limits{.longest = kLongest, .naps_longest = 500us, .cpu_percent = 0}}) {
+    PollBudget budget(limits);
+    EXPECT_EQ(budget.open(kStart), 0us);
+    EXPECT_FALSE(budget.naps(0us));
+  }
+}
+
+// At what a nap is taken to cost, 5 us of every 40, a share of 5 % is used up.
+TEST(PollBudget, NapsAreOfTheShareToo) {
+  PollBudget budget({.longest = 1us, .naps_longest = 500us, .cpu_percent = 5});
+  int naps = 0;
+  for (auto now = kStart; now < kStart + 10s; now += 400us) {
+    (void)budget.open(now);
+    const unsigned taken = budget.naps(0us) ? 10 : 0;
+    naps += static_cast<int>(taken);
+    budget.missed(0us, 400us, taken);
+  }
+  EXPECT_LE(naps * 5us, (10s + CpuAllowance::kWindow) * 5 / 100 + 50us);
+  EXPECT_GT(naps * 5us, 10s * 4 / 100);
+}
+
 }  // namespace
 }  // namespace airlock::device

@@ -3,7 +3,9 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 
+#include <algorithm>
 #include <array>
 #include <system_error>
 #include <utility>
@@ -21,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 /// Fruitless looks before the first at the clock, which takes as long as one at the ring: less than
 /// a microsecond, which no budget pays for.
 constexpr unsigned kLooksWithoutClock = 16;
+constexpr unsigned long kTimerSlackNs = 1000;
 
 }  // namespace
 
@@ -73,6 +76,8 @@ void QueueWorker::give(Order order, std::function<void()> done) {
 
 void QueueWorker::run() {
   pthread_setname_np(pthread_self(), fmt::format("queue-{}", options_.queue).c_str());
+  // By default Linux wakes up to 50 us late, which is longer than a nap. Refused, naps are longer.
+  static_cast<void>(prctl(PR_SET_TIMERSLACK, kTimerSlackNs, 0, 0, 0));
   // At rest the task is the control thread's (rebind), and must not be touched here.
   bool at_rest = options_.at_rest;
   for (;;) {
@@ -99,44 +104,55 @@ std::function<void()> QueueWorker::take_done() {
 
 bool QueueWorker::work() {
   task_->want_notifications(false);
-  std::optional<Clock::time_point> idle_since;
-  PollBudget::Duration waited{};  // without finding anything
-  PollBudget::Duration patience{};
-  unsigned looks = 0;  // without finding anything, and without the time
+  Idle idle;
   while (order() == Order::kRun) {
     const auto progress = poll_once();
     if (!progress) return false;
     if (*progress) {
-      if (std::exchange(looks, 0) > 0) budget_.caught(std::exchange(waited, {}));
-      idle_since.reset();
+      if (idle.looks > 0) end(idle, idle.naps == 0);
       continue;
     }
-    if (budget_.ever_polls() && looks < kLooksWithoutClock) {
-      ++looks;
-      relax();
-      continue;
-    }
-    const auto looked = Clock::now();
-    if (!idle_since) {
-      idle_since = looked;
-      patience = budget_.open(looked);
-    }
-    waited = looked - *idle_since;
-    if (waited < patience) {
-      relax();
-      continue;
-    }
+    if (look_on(idle)) continue;
     task_->want_notifications(true);
     // A chain that came before the driver saw the request brings no notification: look once more.
     const auto late = poll_once();
     if (!late) return false;
     if (!*late) sleep(Watch::kNotifications);
     task_->want_notifications(false);
-    budget_.missed(std::exchange(waited, {}), Clock::now() - *idle_since);
-    idle_since.reset();
-    looks = 0;
+    end(idle, false);
   }
   return true;
+}
+
+bool QueueWorker::look_on(Idle& idle) {
+  if (idle.looks++ < kLooksWithoutClock && budget_.ever_polls()) {
+    relax();
+    return true;
+  }
+  const auto looked = Clock::now();
+  if (!idle.since) {
+    idle.since = looked;
+    idle.patience = budget_.open(looked);
+  }
+  idle.waited = looked - *idle.since;
+  if (idle.waited < idle.patience) {
+    relax();
+    return true;
+  }
+  if (!budget_.naps(idle.waited)) return false;
+  nap();
+  ++idle.naps;
+  return true;
+}
+
+void QueueWorker::end(Idle& idle, bool caught) {
+  if (caught) {
+    budget_.caught(idle.waited);
+  } else {
+    const auto now = Clock::now();
+    budget_.missed(std::min(idle.waited, idle.patience), now - idle.since.value_or(now), idle.naps);
+  }
+  idle = {};
 }
 
 std::optional<bool> QueueWorker::poll_once() {
@@ -151,17 +167,27 @@ std::optional<bool> QueueWorker::poll_once() {
 }
 
 void QueueWorker::sleep(Watch watch) {
-  // poll(2) skips -1.
+  wait(watch, nullptr);
+  ++metrics_->wake_ups;
+}
+
+void QueueWorker::nap() {
+  static constexpr timespec kNap{.tv_sec = 0, .tv_nsec = PollBudget::kNap.count()};
+  wait(Watch::kCompletions, &kNap);
+  ++metrics_->naps;
+}
+
+void QueueWorker::wait(Watch watch, const timespec* longest) {
+  // ppoll(2) skips -1.
   const int completions = watch != Watch::kOrders ? task_->completion_fd() : -1;
   const EventFd* const doorbell = watch == Watch::kNotifications ? options_.doorbell : nullptr;
   std::array<pollfd, 3> fds{
       {{.fd = wake_.fd(), .events = POLLIN, .revents = 0},
        {.fd = completions, .events = POLLIN, .revents = 0},
        {.fd = doorbell != nullptr ? doorbell->fd() : -1, .events = POLLIN, .revents = 0}}};
-  ::poll(fds.data(), fds.size(), -1);
-  ++metrics_->wake_ups;
+  ::ppoll(fds.data(), fds.size(), longest, nullptr);
   if (fds[0].revents != 0) static_cast<void>(wake_.drain());
-  if (fds[2].revents != 0 && doorbell->drain()) ++metrics_->doorbells;
+  if (doorbell != nullptr && fds[2].revents != 0 && doorbell->drain()) ++metrics_->doorbells;
 }
 
 void QueueWorker::finish_in_flight(Order order) {

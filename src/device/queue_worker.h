@@ -18,8 +18,8 @@
 
 namespace airlock::device {
 
-/// One thread that runs one queue: busy while there is work, polling a little longer, asleep at
-/// rest.
+/// One thread that runs one queue: busy while there is work, polling a little longer, napping for a
+/// while, asleep at rest.
 ///
 /// While it is awake the driver is spared notifications (each costs a message through the VMM);
 /// before it sleeps it asks for one. All functions are for the control thread, but notify(), which
@@ -65,13 +65,29 @@ class QueueWorker {
   /// What ends a sleep: each adds to the one before it.
   enum class Watch : std::uint8_t { kOrders, kCompletions, kNotifications };
 
+  /// The time without work.
+  struct Idle {
+    unsigned looks = 0;  // in vain, without looking at the clock
+    unsigned naps = 0;
+    std::optional<PollBudget::Clock::time_point> since;
+    PollBudget::Duration patience{};  // to poll
+    PollBudget::Duration waited{};
+  };
+
   QueueWorker(std::unique_ptr<QueueTask> task, Options options, EventFd wake);
   void run();
   /// One round of work; false once the queue is broken.
   bool work();
   /// Whether there was progress; nothing once the queue is broken, which has been reported then.
   std::optional<bool> poll_once();
+  /// One look was in vain: polls or naps on before the next, or false: it's time to sleep.
+  bool look_on(Idle& idle);
+  /// Work came after `idle`, and polling `caught` it, or it took naps or a sleep.
+  void end(Idle& idle, bool caught);
   void sleep(Watch watch);
+  void nap();
+  /// Until there is something of what is watched, for `longest` (null: for ever).
+  void wait(Watch watch, const timespec* longest);
   void finish_in_flight(Order order);
   void give(Order order, std::function<void()> done);
   std::function<void()> take_done();

@@ -138,6 +138,48 @@ TEST_F(QueueWorkerTest, SleepsAtOnceWhereItMayNotPoll) {
   EXPECT_EQ(metrics_.wake_ups.get(), 2U);
 }
 
+// Nobody is asked for a notification, and none comes.
+TEST_F(QueueWorkerTest, NappingFindsWorkWithoutANotification) {
+  poll_ = {.longest = std::chrono::microseconds(1), .naps_longest = std::chrono::seconds(3600)};
+  start();
+  for (int i = 0; i < 20; ++i) {
+    const auto naps = metrics_.naps.get();
+    wait_until([&] { return metrics_.naps.get() > naps; });
+    EXPECT_FALSE(script_.notify_me);
+    ++script_.offered;
+    wait_until([&] { return script_.taken.load() == i + 1; });
+    finish_one(script_);
+    wait_until([&] { return script_.returned.load() == i + 1; });
+  }
+  EXPECT_EQ(metrics_.wake_ups.get(), 0U);
+}
+
+TEST_F(QueueWorkerTest, NappingHearsAnOrderAndSleepsWhilePaused) {
+  poll_ = {.longest = std::chrono::microseconds(1), .naps_longest = std::chrono::seconds(3600)};
+  start();
+  wait_until([&] { return metrics_.naps.get() > 3; });
+  std::promise<void> paused;
+  worker_->pause([&] { paused.set_value(); });
+  paused.get_future().wait();
+  wait_until_asleep(script_);
+  const auto naps = metrics_.naps.get();
+  wait_until_asleep(script_);
+  EXPECT_EQ(metrics_.naps.get(), naps);
+  worker_->resume();
+  wait_until([&] { return metrics_.naps.get() > naps; });
+}
+
+TEST_F(QueueWorkerTest, SleepsWhenItHasNappedForAsLongAsItMay) {
+  poll_ = {.longest = std::chrono::microseconds(1), .naps_longest = std::chrono::milliseconds(1)};
+  start();
+  wait_until_asleep(script_);
+  EXPECT_TRUE(script_.notify_me);
+  EXPECT_GT(metrics_.naps.get(), 0U);
+  offer();
+  wait_until([&] { return script_.taken.load() == 1; });
+  finish_one(script_);
+}
+
 // The driver's own eventfd, in place of notify().
 TEST_F(QueueWorkerTest, WakesByItsDoorbell) {
   start();

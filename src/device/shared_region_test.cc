@@ -12,31 +12,18 @@
 #include <gtest/gtest.h>
 
 #include "device/endpoint.h"
-#include "spec/pci.h"
-#include "spec/virtio.h"
+#include "testing/idle_type.h"
 
 namespace airlock::device {
 namespace {
 
-constexpr std::uint64_t kRegionBytes = 65536;
+using testing::IdleType;
 
-/// A type with one queue that nobody runs.
-class SharingType final : public DeviceType {
- public:
-  [[nodiscard]] std::uint16_t virtio_id() const override { return spec::VIRTIO_ID_BLOCK; }
-  [[nodiscard]] std::uint32_t pci_class() const override { return spec::PCI_CLASS_STORAGE_SCSI; }
-  [[nodiscard]] std::uint64_t features() const override { return 0; }
-  [[nodiscard]] std::uint16_t queue_count() const override { return 1; }
-  [[nodiscard]] std::uint16_t queue_size_max(std::uint16_t /*queue*/) const override { return 8; }
-  [[nodiscard]] std::span<const std::byte> config() const override { return {}; }
-  Result<std::unique_ptr<QueueTask>> make_queue(const QueueContext& /*context*/) override {
-    return fail(Errc::kUnsupported);
-  }
-};
+constexpr std::uint64_t kRegionBytes = 65536;
 
 class SharedRegionTest : public ::testing::Test {
  protected:
-  std::unique_ptr<Endpoint> make(SharingType& type, std::shared_ptr<SharedRegion> shared) {
+  std::unique_ptr<Endpoint> make(IdleType& type, std::shared_ptr<SharedRegion> shared) {
     return MUST(Endpoint::create({.pci = {.negotiation = {}, .name = "test"},
                                   .region_bytes = kRegionBytes,
                                   .post = [](std::function<void()> function) { function(); },
@@ -56,8 +43,8 @@ class SharedRegionTest : public ::testing::Test {
   }
 
   std::shared_ptr<SharedRegion> shared_ = MUST(SharedRegion::create({.bytes = kRegionBytes}));
-  SharingType disk_type_;
-  SharingType net_type_;
+  IdleType disk_type_;
+  IdleType net_type_;
   std::unique_ptr<Endpoint> disk_ = make(disk_type_, shared_);
   std::unique_ptr<Endpoint> net_ = make(net_type_, shared_);
 };
@@ -76,7 +63,7 @@ TEST_F(SharedRegionTest, DevicesShowOneRegion) {
 
 // The twin: without a name in common nothing is.
 TEST_F(SharedRegionTest, OtherDevicesDoNot) {
-  SharingType type;
+  IdleType type;
   const auto other = make(type, nullptr);
   net_->connected();
   other->connected();
