@@ -94,7 +94,9 @@ Outcome serve_vhost_user(const ServeVhostUserOptions& options) {
     }
     auto gateway = std::make_shared<device::Gateway>(
         context, std::move(*connector),
-        device::Gateway::Options{.shape = *shape, .relay_interrupts = options.relay_interrupts});
+        device::Gateway::Options{.shape = *shape,
+                                 .relay_interrupts = options.relay_interrupts,
+                                 .poll = options.serve.poll()});
     if (auto there = gateway->connect(kFirstAnswers); !there) {
       return cannot_connect(options, there.error());
     }

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "device/client_model.h"
 #include "device/gateway/gateway_shape.h"
+#include "device/poll_budget.h"
 #include "vhost_user/backend_keeper.h"
 
 namespace airlock::device {
@@ -29,6 +30,9 @@ class Gateway {
     std::chrono::milliseconds answer_timeout{20'000};
     /// Interrupts go through this process, which keeps the VM's eventfds from the backend.
     bool relay_interrupts = false;
+    /// How long a KickRelay looks. None at all by default.
+    // NOLINTNEXTLINE(readability-redundant-member-init): lets initializers leave it out
+    PollBudget::Limits poll{};
   };
 
   Gateway(asio::io_context& context, vhost_user::Connector connector, Options options);
@@ -49,6 +53,7 @@ class Gateway {
 
   [[nodiscard]] const GatewayShape& shape() const { return options_.shape; }
   [[nodiscard]] bool relays_interrupts() const { return options_.relay_interrupts; }
+  [[nodiscard]] const PollBudget::Limits& poll() const { return options_.poll; }
   /// Whether the queues are TrackedQueues.
   [[nodiscard]] bool tracks() const { return tracks_; }
   /// What drivers are offered, and read: it stays, whoever is there. The configuration may change.

@@ -56,7 +56,10 @@ struct GatewayModel::Stopping {
 };
 
 GatewayModel::GatewayModel(Gateway& gateway, const ClientMemory& memory)
-    : gateway_(gateway), memory_(memory), queues_(device::queue_count(gateway.shape())) {
+    : gateway_(gateway),
+      memory_(memory),
+      metrics_(device::queue_count(gateway.shape())),
+      queues_(device::queue_count(gateway.shape())) {
   if (gateway.shape().kind.has_session && tracks()) watch_.emplace(queue_count());
   gateway_.enter(*this);
 }
@@ -100,6 +103,13 @@ void GatewayModel::write_config(std::uint32_t offset, std::span<const std::byte>
   gateway_.write_config(offset, source);
 }
 
+QueueCounts GatewayModel::counts() const {
+  QueueCounts sum{.interrupts = relayed_};
+  for (const QueueMetrics& queue : metrics_)
+    sum += queue.snapshot();
+  return sum;
+}
+
 Result<const EventFd*> GatewayModel::doorbell(std::uint16_t queue) {
   CHECK(queue < queues_.size());
   EventFd& doorbell = queues_[queue].doorbell;
@@ -111,7 +121,8 @@ void GatewayModel::notify(std::uint16_t queue) {
   ++notifications_;
   Queue& notified = queues_[queue];
   if (notified.tracked) return forward(notified);
-  if (notified.doorbell) notified.doorbell.signal();
+  if (notified.relay) notified.relay->notify();  // more may follow: it looks for a while
+  if (const EventFd& kick = kick_of(notified)) kick.signal();
 }
 
 bool GatewayModel::packed() const {
@@ -312,8 +323,15 @@ void GatewayModel::bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue) {
     const std::uint64_t offset = rings_offset(queue);
     queue.tracked->restart(MUST(rings.slice(offset, rings.size() - offset)));
   }
-  const EventFd& kick_event = queue.tracked ? queue.kick : queue.doorbell;
-  auto kick = kick_event.duplicate();
+  if (relays_kicks()) {
+    auto relay = make_relay(queue);
+    if (relay) {
+      queue.relay = std::move(*relay);
+    } else {
+      gateway_.warn("each notification is a message: " + describe(relay.error()));
+    }
+  }
+  auto kick = kick_of(queue).duplicate();
   backend.set_ring(*ring, kick ? std::move(*kick) : Fd(), call_of(queue));
   backend.enable(queue.setup.index, true);
   queue.state = Queue::State::kRunning;
@@ -321,11 +339,31 @@ void GatewayModel::bring_up_ring(vhost_user::FrontEnd& backend, Queue& queue) {
   // knows that it is enabled: it may take a kick that comes earlier for nothing, and forget it.
   backend.when_done([this, &queue, round = round_] {
     if (round != round_ || queue.state != Queue::State::kRunning) return;
-    (queue.tracked ? queue.kick : queue.doorbell).signal();
+    kick_of(queue).signal();
+    if (queue.relay) queue.relay->resume();
   });
   if (!queue.tracked) return;
   forward(queue);
   backward(queue);  // what a watcher answered
+}
+
+// Where the backend has a say in when it is notified, it has all of it.
+bool GatewayModel::relays_kicks() const {
+  return !tracks() && !packed() && !negotiated_.has(spec::VIRTIO_F_EVENT_IDX) &&
+         PollBudget(gateway_.poll()).ever_polls();
+}
+
+// At rest, until the backend knows that the ring is enabled.
+Result<std::unique_ptr<QueueWorker>> GatewayModel::make_relay(Queue& queue) {
+  TRY(make_kick(queue));
+  auto relay = TRY(KickRelay::create(TRY(config_of(queue)), memory_.window, queue.kick));
+  const std::uint16_t index = queue.setup.index;
+  return QueueWorker::start(std::move(relay), {.queue = index,
+                                               .poll = gateway_.poll(),
+                                               .at_rest = true,
+                                               .metrics = &metrics_[index],
+                                               .doorbell = &queue.doorbell,
+                                               .on_broken = nullptr});
 }
 
 Result<vhost_user::Ring> GatewayModel::ring_of(Queue& queue) const {
@@ -392,6 +430,7 @@ void GatewayModel::give_back(std::vector<std::uint16_t> queues, std::function<vo
   stopping_.push_back(stopping);
   for (const std::uint16_t queue : stopping->queues) {
     queues_[queue].state = Queue::State::kStopping;
+    queues_[queue].relay.reset();
     backend->enable(queue, false);
     backend->stop_ring(queue, [this, queue, stopping](std::uint32_t base) {
       queues_[queue].base = base;
@@ -446,6 +485,7 @@ void GatewayModel::backend_lost() {
   up_ = false;
   for (Queue& queue : queues_) {
     if (std::exchange(queue.state, Queue::State::kIdle) == Queue::State::kIdle) continue;
+    queue.relay.reset();
     queue.base_known = false;
     queue.base = packed() ? kPackedStart : kSplitStart;
     if (!queue.tracked) continue;
@@ -494,90 +534,6 @@ void GatewayModel::vectors_changed() {
     }
   });
   gateway_.flush();
-}
-
-// --- tracked queues ---
-
-Result<void> GatewayModel::watch(std::unique_ptr<asio::posix::stream_descriptor>& wait,
-                                 const EventFd& event, Queue& queue, OnReadable act) {
-  wait = std::make_unique<asio::posix::stream_descriptor>(gateway_.context());
-  asio::error_code error;
-  wait->assign(event.fd(), error);
-  if (error) return fail(system_error(error.value()));
-  wait_for(*wait, event, queue, act);
-  return {};
-}
-
-void GatewayModel::wait_for(asio::posix::stream_descriptor& wait, const EventFd& event,
-                            Queue& queue, OnReadable act) {
-  wait.async_wait(asio::posix::stream_descriptor::wait_read,
-                  [this, &wait, &event, &queue, act](const asio::error_code& error) {
-                    if (error) return;
-                    if (event.drain()) (this->*act)(queue);
-                    wait_for(wait, event, queue, act);
-                  });
-}
-
-std::uint64_t GatewayModel::rings_offset(const Queue& queue) const {
-  const auto longest = MUST(ring::QueueSize::from(gateway_.shape().queue_size));
-  return queue.setup.index * TrackedQueue::area_bytes(longest);
-}
-
-Result<void> GatewayModel::track(Queue& queue) {
-  const pci::QueueSetup& setup = queue.setup;
-  queue.tracked = TRY(TrackedQueue::create(
-      {
-        .queue = setup.index, .size = TRY(ring::QueueSize::from(setup.size))
-        ,
-            .areas = {.descriptors = setup.descriptor_area,
-                      .driver = setup.driver_area,
-                      .device = setup.device_area},
-            .features = ring::Features::from(negotiated_.features)
-      },
-      memory_.window, watch_ ? &*watch_ : nullptr));
-  queue.broken = false;
-  if (!queue.kick) queue.kick = TRY(EventFd::create_shared());
-  if (!queue.doorbell_wait) {
-    TRY(watch(queue.doorbell_wait, queue.doorbell, queue, &GatewayModel::forward));
-  }
-  return {};
-}
-
-// New ones for each backend: one that was sent away may still write to those that it had.
-Result<void> GatewayModel::make_rings() {
-  constexpr std::uint64_t kPage = 4096;
-  const auto longest = TRY(ring::QueueSize::from(gateway_.shape().queue_size));
-  const std::uint64_t bytes = TrackedQueue::area_bytes(longest) * queues_.size();
-  rings_ = TRY(shm::SealedMemfd::create(
-      {.name = "airlock-rings", .size = (bytes + kPage - 1) / kPage * kPage}));
-  rings_mapping_ = TRY(rings_.map());
-  for (Queue& queue : queues_) {
-    if (queue.tracked) queue.tracked->detach();
-  }
-  return {};
-}
-
-// What the driver made available; also while no backend is there, which is then told all at once.
-void GatewayModel::forward(Queue& queue) {
-  if (!queue.tracked || !queue.wanted || queue.broken) return;
-  const auto forwarded = queue.tracked->forward();
-  if (!forwarded) {
-    queue.broken = true;
-    return transport_->report_violation(forwarded.error());
-  }
-  if (*forwarded) queue.kick.signal();
-  if (queue.tracked->answered()) backward(queue);
-}
-
-void GatewayModel::backward(Queue& queue) {
-  if (!queue.tracked || !queue.wanted || queue.state == Queue::State::kIdle) return;
-  const auto returned = queue.tracked->backward();
-  if (!returned || returned->interrupt) {
-    ++relayed_;
-    transport_->interrupt_queue(queue.setup.index);
-  }
-  if (returned) return;
-  gateway_.renew("it broke a ring: " + describe(returned.error()));
 }
 
 }  // namespace airlock::device

@@ -12,14 +12,17 @@
 #include "device/client_model.h"
 #include "device/gateway/fuse_watch.h"
 #include "device/gateway/gateway.h"
+#include "device/gateway/kick_relay.h"
 #include "device/gateway/tracked_queue.h"
+#include "device/queue_worker.h"
 #include "shm/mapping.h"
 #include "vhost_user/front_end.h"
 
 namespace airlock::device {
 
 /// A backend at work for one client. Its queues run wherever the backend runs them: here are only
-/// the messages that start and stop them. Control thread.
+/// the messages that start and stop them, and a KickRelay for each that has no other means to spare
+/// the driver notifications. Control thread.
 ///
 /// The backend's memory is the region and nothing else of the VM's: where the BAR is, so that a
 /// descriptor's address is in it or nowhere; at 0 where addresses are offsets. Where queues are
@@ -38,7 +41,7 @@ class GatewayModel final : public ClientModel {
   void attach(pci::VirtioTransport& transport) override { transport_ = &transport; }
   [[nodiscard]] std::uint64_t notifications() const override { return notifications_; }
   Result<const EventFd*> doorbell(std::uint16_t queue) override;
-  [[nodiscard]] QueueCounts counts() const override { return {.interrupts = relayed_}; }
+  [[nodiscard]] QueueCounts counts() const override;
   [[nodiscard]] const std::vector<pci::QueueSetup>& setups() const override { return setups_; }
   void pause(std::function<void()> paused) override;
   void resume() override;
@@ -68,15 +71,16 @@ class GatewayModel final : public ClientModel {
     enum class State : std::uint8_t { kIdle, kRunning, kStopping };
     pci::QueueSetup setup;
     EventFd doorbell;  // the client's; the same for as long as the model lives
-    EventFd kick;      // the backend's, of a tracked queue; else it has the doorbell
-    EventFd call;      // ours, for where the backend can't have the VM's
+    EventFd kick;  // the backend's, of a tracked queue or with a relay; else it has the doorbell
+    EventFd call;  // ours, for where the backend can't have the VM's
     std::unique_ptr<asio::posix::stream_descriptor> doorbell_wait;  // of a tracked queue
     std::unique_ptr<asio::posix::stream_descriptor> call_wait;
     std::optional<TrackedQueue> tracked;
-    bool wanted = false;         // the driver has it run
-    State state = State::kIdle;  // at the backend
-    std::uint32_t base = 0;      // where it goes on
-    bool base_known = false;     // if not, the ring says
+    std::unique_ptr<QueueWorker> relay;  // a KickRelay's, while the backend has the queue run
+    bool wanted = false;                 // the driver has it run
+    State state = State::kIdle;          // at the backend
+    std::uint32_t base = 0;              // where it goes on
+    bool base_known = false;             // if not, the ring says
     // where its device area was found in the region, to be looked at wherever that is now
     std::uint64_t device_area = 0;
     bool broken = false;  // the driver broke it, a tracked one, and that was said
@@ -94,6 +98,14 @@ class GatewayModel final : public ClientModel {
   void tell_session(FuseWatch& watch);
   Result<void> track(Queue& queue);
   Result<void> make_rings();
+  /// What the driver set it up as. Errors: those of QueueSize::from().
+  [[nodiscard]] Result<ring::QueueConfig> config_of(const Queue& queue) const;
+  [[nodiscard]] static Result<void> make_kick(Queue& queue);
+  [[nodiscard]] static const EventFd& kick_of(const Queue& queue) {
+    return queue.tracked || queue.relay ? queue.kick : queue.doorbell;
+  }
+  [[nodiscard]] bool relays_kicks() const;
+  [[nodiscard]] Result<std::unique_ptr<QueueWorker>> make_relay(Queue& queue);
   void forward(Queue& queue);
   void backward(Queue& queue);
   Result<void> want(const pci::QueueSetup& setup);
@@ -128,8 +140,9 @@ class GatewayModel final : public ClientModel {
   shm::SealedMemfd rings_;  // those of tracked queues that the backend sees, one after another
   shm::Mapping rings_mapping_;
   std::uint64_t notifications_ = 0;
-  std::uint64_t relayed_ = 0;       // interrupts
-  std::optional<FuseWatch> watch_;  // of a type with a session, whose queues are tracked
+  std::uint64_t relayed_ = 0;          // interrupts
+  std::optional<FuseWatch> watch_;     // of a type with a session, whose queues are tracked
+  std::vector<QueueMetrics> metrics_;  // of relays
   std::vector<Queue> queues_;
   std::vector<pci::QueueSetup> setups_;
   std::deque<std::shared_ptr<Stopping>> stopping_;  // under way, the oldest first
