@@ -70,6 +70,7 @@ static void any_queue(struct airlock_snoop* queue, struct airlock_snoop_live liv
     live[i].length = nondet_u32();
     live[i].head = nondet_u16();
     live[i].writable = nondet_bool();
+    live[i].table = nondet_bool();
   }
 }
 
@@ -177,6 +178,7 @@ void snoop_step(void) {
   }
   PROVE_FIRST(queue.count == count + 1 && queue.count <= LIVE_MAX, "one descriptor is one entry");
   PROVE(live[count].head == head, "it is of its chain");
+  PROVE(live[count].table == table, "a table is told from a buffer");
   PROVE(!is_in(&live[count], question, NO_HEAD) ||
             (question.write == writes &&
              inside(question.address, question.count, descriptor.address, descriptor.length)),

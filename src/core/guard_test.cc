@@ -547,7 +547,7 @@ TEST_F(GuardDma, IsInvitedByARingOrByADescriptor) {
   EXPECT_EQ(judge(AIRLOCK_GUARD_SNOOP, kRead, 0x8000, 65), AIRLOCK_GUARD_NOT_INVITED);
   EXPECT_EQ(judge(AIRLOCK_GUARD_SNOOP, kWrite, 0x8000, 1), AIRLOCK_GUARD_NOT_INVITED);
   EXPECT_EQ(judge(AIRLOCK_GUARD_SNOOP, kRead, 0x9000, 1), AIRLOCK_GUARD_NOT_INVITED);
-  live_[0] = {.address = 0x9000, .length = 16, .head = 0, .writable = false};
+  live_[0] = {.address = 0x9000, .length = 16, .head = 0, .writable = false, .table = false};
   queue_.count = 1;
   EXPECT_EQ(judge(AIRLOCK_GUARD_SNOOP, kRead, 0x9000, 16), AIRLOCK_GUARD_PASS);
   EXPECT_EQ(judge(AIRLOCK_GUARD_SNOOP, kRead, 0x9000, 17), AIRLOCK_GUARD_NOT_INVITED);

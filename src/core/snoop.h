@@ -4,10 +4,8 @@
  * Whoever follows the ring reads it, and hands private copies in:
  *
  *     for each new head of the available ring: airlock_snoop_begin(&queue, &chain, head);
- *       while (chain.more) {
- *         read the descriptor at airlock_snoop_next(&queue, &chain);
+ *       while chain.more: read the descriptor at airlock_snoop_next(&queue, &chain), then
  *         airlock_snoop_step(&queue, &chain, head, &descriptor);
- *       }
  *     for each new element of the used ring: airlock_snoop_retire(&queue, id);
  *
  * used.h checks how far both indices may move. What does not pass closes the queue: it invites
@@ -26,10 +24,10 @@ struct airlock_snoop_live {
   uint32_t length;
   uint16_t head;
   bool writable; /* for the device to write; else to read */
+  bool table;    /* an indirect table: what it names are entries of their own */
 };
 
-/* One queue; zeros are one that is closed. Before it is opened the caller sets all but the counts.
- */
+/* One queue; zeros are a closed one. Before it is opened the caller sets all but the counts. */
 struct airlock_snoop {
   uint64_t descriptors, driver_area, device_area;
   struct airlock_chain_rules rules; /* queue_size only; 0 while the queue is closed */
@@ -84,13 +82,14 @@ static inline uint64_t airlock_snoop_next(const struct airlock_snoop* queue,
 }
 
 /* Takes the chain's next descriptor: a buffer, or a table for the device to read. */
-static inline enum airlock_guard_reason airlock_snoop_step(
-    struct airlock_snoop* queue, struct airlock_chain* chain, uint32_t head,
-    const struct airlock_descriptor* descriptor) {
+static inline enum airlock_guard_reason airlock_snoop_step(struct airlock_snoop* queue,
+                                                           struct airlock_chain* chain,
+                                                           uint32_t head,
+                                                           const struct airlock_descriptor* entry) {
   const bool was_in_table = chain->in_table;
-  struct airlock_snoop_live live = {descriptor->address, descriptor->length, (uint16_t)head, false};
+  struct airlock_snoop_live live = {entry->address, entry->length, (uint16_t)head, false, false};
 
-  if (airlock_chain_step(chain, descriptor) != AIRLOCK_OK ||
+  if (airlock_chain_step(chain, entry) != AIRLOCK_OK ||
       !airlock_is_range(live.address, live.length)) {
     chain->more = false;
     return airlock_snoop_close(queue, AIRLOCK_GUARD_BAD_CHAIN);
@@ -99,7 +98,8 @@ static inline enum airlock_guard_reason airlock_snoop_step(
     chain->more = false;
     return airlock_snoop_close(queue, AIRLOCK_GUARD_TABLE_FULL);
   }
-  live.writable = chain->writing && chain->in_table == was_in_table;
+  live.table = chain->in_table != was_in_table;
+  live.writable = chain->writing && !live.table;
   queue->live[queue->count++] = live;
   if (!chain->more) queue->chains++;
   return AIRLOCK_GUARD_PASS;

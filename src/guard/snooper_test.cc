@@ -25,7 +25,7 @@ class SnooperTest : public GuardFixture {
   static constexpr std::uint16_t kSize = 8;
 
   // A guest with one queue in memory that it shares by a file, or not.
-  void boot(std::uint32_t features = 0, bool with_file = true) {
+  void boot(std::uint64_t features = 0, bool with_file = true) {
     start("snoop");
     Fd file = memory_file(kRam);
     mapping = MUST(shm::Mapping::map(file, {.length = kRam}));
@@ -33,18 +33,33 @@ class SnooperTest : public GuardFixture {
     std::vector<Fd> fds;
     if (with_file) fds.push_back(std::move(file));
     EXPECT_EQ(ask(spec::VFIO_USER_DMA_MAP, dma_map(0, kRam), fds).header.error, 0U);
+    set_up_device(features);
+  }
+  void set_up_device(std::uint64_t features) {
     write_common(offsetof(Common, device_status), std::uint8_t{3});
-    write_common(offsetof(Common, driver_feature_select), Le32(1));
-    write_common(offsetof(Common, driver_feature), Le32(features));
+    for (const std::uint32_t word : {0U, 1U}) {
+      write_common(offsetof(Common, driver_feature_select), Le32(word));
+      write_common(offsetof(Common, driver_feature),
+                   Le32(static_cast<std::uint32_t>(features >> (32U * word))));
+    }
     write_common(offsetof(Common, device_status), std::uint8_t{11});
+    set_up_queue(kSize);
+    write_common(offsetof(Common, device_status), std::uint8_t{15});
+    settle();
+  }
+  // Always in the same place.
+  void set_up_queue(std::uint16_t size) {
     write_common(offsetof(Common, queue_select), Le16(0));
-    write_common(offsetof(Common, queue_size), Le16(kSize));
+    write_common(offsetof(Common, queue_size), Le16(size));
     write_common(offsetof(Common, queue_desc), Le32(kDescriptors));
     write_common(offsetof(Common, queue_driver), Le32(kAvailable));
     write_common(offsetof(Common, queue_device), Le32(kUsed));
     write_common(offsetof(Common, queue_enable), Le16(1));
-    write_common(offsetof(Common, device_status), std::uint8_t{15});
     settle();
+  }
+  void clear_rings() {
+    ram.fill_zero(kDescriptors, kBuffer - kDescriptors);
+    available = 0;
   }
 
   void describe_buffer(std::uint16_t index, std::uint64_t address, std::uint32_t length,
@@ -179,8 +194,7 @@ TEST_F(SnooperTest, AUsedIndexThatRunsAwayClosesTheQueue) {
 }
 
 TEST_F(SnooperTest, WhatIsNotFollowedInvitesNothing) {
-  constexpr std::uint32_t kPacked = 1U << 2U;  // bit 34
-  boot(kPacked);
+  boot(spec::feature(spec::VIRTIO_F_RING_PACKED));
   describe_buffer(0, kBuffer, 16, 0);
   make_available(0);
   EXPECT_FALSE(reads(kBuffer, 16));
@@ -201,6 +215,82 @@ TEST_F(SnooperTest, AfterAResetThereIsNothing) {
   write_common(offsetof(Common, device_status), std::uint8_t{0});
   EXPECT_FALSE(reads(kBuffer, 16));
   EXPECT_FALSE(reads(kDescriptors, 16));
+}
+
+// SYS-7. The device asks for nothing between the reset and the queue's next life, so that nobody
+// looked meanwhile; the driver uses the same memory.
+TEST_F(SnooperTest, AQueueInTheSamePlaceIsAnotherOne) {
+  boot();
+  describe_buffer(0, kBuffer, 16, 0);
+  make_available(0);
+  EXPECT_TRUE(reads(kBuffer, 16));
+  write_common(offsetof(Common, device_status), std::uint8_t{0});
+  clear_rings();
+  set_up_device(0);
+  // As many as before the reset: their index says nothing new.
+  describe_buffer(1, kBuffer + 0x1000, 16, 0);
+  make_available(1);
+  EXPECT_FALSE(reads(kBuffer, 16));
+  EXPECT_TRUE(reads(kBuffer + 0x1000, 16));
+}
+
+// SYS-7: the same for a queue that is reset by itself, and for one that comes back smaller.
+TEST_F(SnooperTest, AQueueThatWasResetInvitesNothingOfItsOtherLife) {
+  boot(spec::feature(spec::VIRTIO_F_RING_RESET));
+  for (const std::uint16_t size : {kSize, std::uint16_t{4}}) {
+    describe_buffer(0, kBuffer, 16, 0);
+    make_available(0);
+    EXPECT_TRUE(reads(kBuffer, 16));
+    write_common(offsetof(Common, queue_reset), Le16(1));
+    clear_rings();
+    set_up_queue(size);
+    EXPECT_FALSE(reads(kBuffer, 16));
+  }
+  EXPECT_TRUE(reads(kDescriptors, 16 * 4));
+  EXPECT_FALSE(reads(kDescriptors, (16 * 4) + 1));
+}
+
+// SYS-7: the table, and the buffers that it names; each of its entries is read once, too.
+TEST_F(SnooperTest, AnIndirectTableInvitesWhatItNames) {
+  constexpr std::uint64_t kTable = 0x4000;
+  const auto put_entry = [&](std::uint64_t entry, std::uint64_t address, std::uint16_t flags) {
+    ram.put(kTable + (sizeof(spec::VirtqDesc) * entry),
+            spec::VirtqDesc{
+                .addr = Le64(address), .len = Le32(16), .flags = Le16(flags), .next = Le16(1)});
+  };
+  boot(spec::feature(spec::VIRTIO_F_INDIRECT_DESC));
+  put_entry(0, kBuffer, AIRLOCK_DESC_NEXT);
+  put_entry(1, kBuffer + 0x1000, AIRLOCK_DESC_WRITE);
+  describe_buffer(2, kTable, 32, AIRLOCK_DESC_INDIRECT);
+  make_available(2);
+  EXPECT_TRUE(reads(kTable, 32));
+  EXPECT_FALSE(reads(kTable, 33));
+  EXPECT_FALSE(writes(kTable, Bytes(16)));
+  put_entry(1, kBuffer + 0x2000, AIRLOCK_DESC_WRITE);
+  EXPECT_TRUE(reads(kBuffer, 16));
+  EXPECT_TRUE(writes(kBuffer + 0x1000, Bytes(16)));
+  EXPECT_FALSE(writes(kBuffer + 0x2000, Bytes(16)));
+  EXPECT_TRUE(uses(2, 1));
+  EXPECT_FALSE(reads(kTable, 32));
+  EXPECT_FALSE(reads(kBuffer, 16));
+}
+
+TEST_F(SnooperTest, ATableThatWasNotNegotiatedBreaksTheQueue) {
+  boot();
+  describe_buffer(2, 0x4000, 32, AIRLOCK_DESC_INDIRECT);
+  make_available(2);
+  EXPECT_FALSE(reads(0x4000, 32));
+  EXPECT_FALSE(reads(kDescriptors, 16));
+}
+
+// SYS-7, VIRTIO 1.3, 2.7.8: behind the used ring the device writes which entry it wants to hear of.
+TEST_F(SnooperTest, AnEventIndexIsTheDevicesToWrite) {
+  boot(spec::feature(spec::VIRTIO_F_EVENT_IDX));
+  const std::uint64_t avail_event = kUsed + 4 + (8 * kSize);
+  EXPECT_TRUE(writes(avail_event, Bytes(2)));
+  EXPECT_TRUE(reads(kAvailable + 4 + (2 * kSize), 2));  // used_event
+  EXPECT_FALSE(writes(kAvailable + 4 + (2 * kSize), Bytes(2)));
+  EXPECT_FALSE(writes(avail_event + 2, Bytes(1)));
 }
 
 }  // namespace

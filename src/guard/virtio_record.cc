@@ -74,8 +74,10 @@ void VirtioRecord::wrote(const RegionWrite& write) {
 
 void VirtioRecord::reset() {
   const bool gone = gone_;
+  const std::uint32_t lives = lives_;
   *this = VirtioRecord(places_);
   gone_ = gone;
+  lives_ = lives;
 }
 
 void VirtioRecord::wrote_common(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -116,6 +118,12 @@ void VirtioRecord::wrote_status(std::uint8_t status) {
   }
 }
 
+void VirtioRecord::wrote_enable(bool enabled) {
+  Queue& queue = queues_[queue_select_];
+  if (enabled && !queue.enabled) queue.life = ++lives_;
+  queue.enabled = enabled;
+}
+
 void VirtioRecord::wrote_queue(std::uint64_t offset, std::uint64_t value, std::size_t size) {
   constexpr std::uint64_t kHalf = 4;
   Queue& queue = queues_[queue_select_];
@@ -127,8 +135,7 @@ void VirtioRecord::wrote_queue(std::uint64_t offset, std::uint64_t value, std::s
       queue.vector = static_cast<std::uint16_t>(value);
       return;
     case offsetof(Common, queue_enable):
-      queue.enabled = value == 1;
-      return;
+      return wrote_enable(value == 1);
     case offsetof(Common, queue_desc):
     case offsetof(Common, queue_desc) + kHalf:
       return set_half(queue.descriptors, offset != offsetof(Common, queue_desc), value, size);
@@ -202,7 +209,8 @@ std::map<std::uint16_t, VirtioRecord::QueueAreas> VirtioRecord::queue_areas() co
     areas[index] = {.size = queue.size,
                     .descriptors = queue.descriptors,
                     .driver = queue.driver,
-                    .device = queue.device};
+                    .device = queue.device,
+                    .life = queue.life};
   }
   return areas;
 }

@@ -51,6 +51,7 @@ class VirtioRecord {
     std::uint64_t descriptors = 0;
     std::uint64_t driver = 0;
     std::uint64_t device = 0;
+    std::uint32_t life = 0;  // another one each time that it is enabled
     friend bool operator==(const QueueAreas&, const QueueAreas&) = default;
   };
   /// Those of a device that is in use, by index; none before DRIVER_OK.
@@ -70,11 +71,13 @@ class VirtioRecord {
     std::uint64_t descriptors = 0;
     std::uint64_t driver = 0;
     std::uint64_t device = 0;
+    std::uint32_t life = 0;
     bool enabled = false;
   };
 
   void wrote_common(std::uint64_t offset, std::span<const std::byte> bytes);
   void wrote_queue(std::uint64_t offset, std::uint64_t value, std::size_t size);
+  void wrote_enable(bool enabled);
   void wrote_status(std::uint8_t status);
 
   VirtioPlaces places_;
@@ -87,6 +90,7 @@ class VirtioRecord {
   std::uint16_t config_vector_ = 0xffff;
   std::uint16_t queue_select_ = 0;
   std::map<std::uint16_t, Queue> queues_;
+  std::uint32_t lives_ = 0;  // of all queues, whatever was reset
   std::map<std::uint64_t, std::vector<std::byte>> device_config_;  // by offset in the region
   std::map<std::uint64_t, std::vector<std::byte>> notified_;       // likewise
 };

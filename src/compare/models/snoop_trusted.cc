@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "compare/models/snoop.h"
+#include "core/event.h"
 #include "guard/snooper.h"
+#include "ring/features.h"
 #include "ring/layout.h"
 #include "ring/split_areas.h"
 #include "spec/virtio.h"
@@ -18,7 +20,9 @@ namespace airlock::compare {
 namespace {
 
 constexpr std::uint64_t kFollowed =
-    spec::feature(spec::VIRTIO_F_VERSION_1) | spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM);
+    spec::feature(spec::VIRTIO_F_VERSION_1) | spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM) |
+    spec::feature(spec::VIRTIO_F_RING_RESET) | spec::feature(spec::VIRTIO_F_INDIRECT_DESC) |
+    spec::feature(spec::VIRTIO_F_EVENT_IDX);
 constexpr std::uint16_t kOnlyQueue = 0;
 
 class SnoopFront final : public RelayFront {
@@ -33,7 +37,8 @@ class SnoopFront final : public RelayFront {
         available_(areas.driver),
         used_(areas.device),
         size_(queue.size),
-        features_(queue.features) {
+        features_(queue.features),
+        event_idx_(ring::Features::from(queue.features).event_idx) {
     const auto number = [](window::DriverAddress address) { return std::to_underlying(address); };
     queues_[kOnlyQueue] = {.size = queue.size,
                            .descriptors = number(queue.areas.descriptors),
@@ -59,8 +64,11 @@ class SnoopFront final : public RelayFront {
   ring::UsedWriter used_;
   std::uint16_t size_;
   std::uint64_t features_;
+  bool event_idx_;
   std::uint32_t taken_ = 0;  // of what is invited, by pop(): the first ones
+  std::uint16_t next_available_ = 0;
   std::uint16_t next_used_ = 0;
+  std::uint16_t signalled_used_ = 0;
 };
 
 // A queue that the snooper closed invites nothing, ever again.
@@ -80,10 +88,12 @@ Result<bool> SnoopFront::pop(RelayedChain& target) {
   target.writable.clear();
   for (; taken_ < live.size() && live[taken_].head == target.head; ++taken_) {
     const airlock_snoop_live& one = live[taken_];
+    if (one.table) continue;  // the shadow ring has none: what it names stands there
     const auto access = one.writable ? window::Access::kWrite : window::Access::kRead;
     (one.writable ? target.writable : target.readable)
         .push_back(TRY(window_.translate(window::DriverAddress{one.address}, one.length, access)));
   }
+  ++next_available_;
   return true;
 }
 
@@ -111,14 +121,24 @@ void SnoopFront::tell(std::uint64_t offset, std::span<const std::byte> bytes) {
 }
 
 bool SnoopFront::guest_wants_interrupt() {
-  // Pairs with the driver's, between its flags and its look at the index.
+  const std::uint16_t before = std::exchange(signalled_used_, next_used_);
+  // Pairs with the driver's, between its wish and its look at the index.
   std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (event_idx_) {
+    return airlock_need_event(available_.used_event().value(), next_used_, before);
+  }
   return (available_.flags() & spec::VIRTQ_AVAIL_F_NO_INTERRUPT) == 0;
 }
 
 void SnoopFront::suppress_notifications(bool suppressed) {
-  used_.set_flags(suppressed ? spec::VIRTQ_USED_F_NO_NOTIFY : std::uint16_t{0});
-  // Pairs with the driver's, between its index and its look at the flags.
+  if (event_idx_) {
+    // Behind what was taken: the driver gets there only when its index has gone round.
+    const ring::RingIndex next(next_available_);
+    used_.set_avail_event(suppressed ? next.previous() : next);
+  } else {
+    used_.set_flags(suppressed ? spec::VIRTQ_USED_F_NO_NOTIFY : std::uint16_t{0});
+  }
+  // Pairs with the driver's, between its index and its look at the wish.
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
