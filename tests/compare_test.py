@@ -12,22 +12,8 @@ MODELS = ["region", "region-in-place", "region-aes", "region-chacha", "pool", "s
 LIMIT_SECONDS = 900
 
 
-class Compare(ProcessTest):
-    @classmethod
-    def setUpClass(cls):
-        done = harness.airlock("compare", "--time", "2s", "--json", timeout=LIMIT_SECONDS)
-        told = json.loads(done.stdout)
-        cls.models = {model["name"]: model for model in told["models"]}
-        cls.apart = told["apart"]
-
-    def test_every_model_ran_every_load(self):
-        self.assertEqual(list(self.models), MODELS)
-        for name, model in self.models.items():
-            self.assertEqual(len(model["loads"]), 12, name)
-            for load in model["loads"]:
-                self.assertGreater(load["requests"], 0, (name, load))
-                self.assertGreater(load["cpu_ns_per_byte"]["all"], 0, (name, load))
-                self.assertAlmostEqual(load["disk_copies_per_byte"], 1, places=6)
+class Scanned:
+    """What is asked of every comparison, whatever went through its `models`."""
 
     # SYS-1, SYS-2, SYS-4, SYS-5, SYS-6, SYS-7, SYS-13
     def test_the_scan_finds_nothing_but_with_open(self):
@@ -37,6 +23,27 @@ class Compare(ProcessTest):
                 self.assertGreater(found, 1 << 20)
             else:
                 self.assertEqual(found, 0, name)
+
+
+class Compare(Scanned, ProcessTest):
+    @classmethod
+    def setUpClass(cls):
+        done = harness.airlock("compare", "--time", "2s", "--json", timeout=LIMIT_SECONDS)
+        told = json.loads(done.stdout)
+        cls.told = told
+        cls.models = {model["name"]: model for model in told["models"]}
+        cls.apart = told["apart"]
+
+    def test_every_model_ran_every_load(self):
+        self.assertEqual(self.told["workload"], "blk")
+        self.assertNotIn("left_out", self.told)
+        self.assertEqual(list(self.models), MODELS)
+        for name, model in self.models.items():
+            self.assertEqual(len(model["loads"]), 12, name)
+            for load in model["loads"]:
+                self.assertGreater(load["requests"], 0, (name, load))
+                self.assertGreater(load["cpu_ns_per_byte"]["all"], 0, (name, load))
+                self.assertAlmostEqual(load["device_copies_per_byte"], 1, places=6)
 
     def copies(self, name):
         """Of data, for each byte of a large request."""
@@ -102,10 +109,62 @@ class Compare(ProcessTest):
             self.assertEqual(asks, name in ("share", "share-bounce", "viommu"), name)
 
 
+class Frames(Scanned, ProcessTest):
+    """The same with --workload net, of a model of each kind."""
+
+    CHOSEN = ["region", "region-aes", "pool", "share", "vmm-copy", "open"]
+
+    @classmethod
+    def setUpClass(cls):
+        done = harness.airlock("compare", "--workload", "net", "--models", ",".join(cls.CHOSEN),
+                               "--time", "1s", "--json", timeout=LIMIT_SECONDS)
+        cls.told = json.loads(done.stdout)
+        cls.models = {model["name"]: model for model in cls.told["models"]}
+
+    def test_every_model_carried_them_or_says_why_not(self):
+        self.assertEqual(self.told["workload"], "net")
+        left_out = {one["name"]: one["why"] for one in self.told["left_out"]}
+        self.assertEqual(list(left_out), ["region-aes"])
+        self.assertTrue(all(left_out.values()))
+        self.assertEqual(list(self.models), [name for name in self.CHOSEN if name not in left_out])
+        for name, model in self.models.items():
+            loads = {(load["request_bytes"], load["write"], load["depth"])
+                     for load in model["loads"]}
+            self.assertEqual(loads, {(size, sent, depth) for size in (64, 1500, 65536)
+                                     for sent in (False, True) for depth in (1, 32)}, name)
+            for load in model["loads"]:
+                self.assertGreater(load["requests"], 0, (name, load))
+                self.assertGreaterEqual(load["p99_us"], load["p50_us"], (name, load))
+                # Every frame went whole between the window and the wire.
+                self.assertAlmostEqual(load["device_copies_per_byte"], 1, places=6)
+
+    def test_copies_messages_and_exposure(self):
+        def of_loads(name, what, size):
+            return {load["write"]: round(load[what], 2) for load in self.models[name]["loads"]
+                    if load["request_bytes"] == size}
+        for name, received, sent in (("region", 1, 1), ("pool", 2, 1), ("share", 0, 0),
+                                     ("vmm-copy", 1, 1), ("open", 0, 0)):
+            self.assertEqual(of_loads(name, "copies_per_byte", 65536),
+                             {False: received, True: sent}, name)
+        for name, messages in ("region", 0), ("share", 2), ("vmm-copy", 0):
+            self.assertEqual(of_loads(name, "messages_per_request", 1500),
+                             {False: messages, True: messages}, name)
+
+        def visible(name):
+            return {row["write"]: row["visible_per_byte"]
+                    for row in self.models[name]["exposures"] if row["request_bytes"] == 64}
+        self.assertEqual(visible("region"), {False: 0, True: 1})
+        self.assertEqual(visible("pool"), {False: 1, True: 1})
+        self.assertEqual(visible("share"), {False: 64, True: 64})
+        self.assertGreater(visible("open")[True], 1000)
+
+
 class BadInput(ProcessTest):
     def test_what_there_is_not(self):
         self.refused("compare", "--models", "region,none", status=2, says="--list")
-        self.refused("compare", "--workload", "tape", status=2, says="blk")
+        self.refused("compare", "--workload", "tape", status=2, says="blk or net")
+        self.refused("compare", "--workload", "net", "--models", "region-aes", status=2,
+                     says="seals")
 
     def test_pages_that_cannot_be_written(self):
         self.refused("compare", "--html", self.directory / "none" / "page.html", says="--html")
@@ -134,6 +193,11 @@ class BadInput(ProcessTest):
                                 timeout=LIMIT_SECONDS).stdout
         self.assertRegex(table, r"(?m)^region +0\.00 +1\.00 ")
         self.assertRegex(table, r"(?m)^open +\d{3,}")
+        table = harness.airlock("compare", "--models", "region,region-aes", "--workload", "net",
+                                "--time", "100ms", timeout=LIMIT_SECONDS).stdout
+        self.assertRegex(table, r"(?m)^Received frames of 64, depth 32$")
+        self.assertRegex(table, r"(?m)^left out: region-aes, since \w+")
+        self.assertNotRegex(table, r"(?m)^region-aes|[Rr]eads")
 
 
 if __name__ == "__main__":

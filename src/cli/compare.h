@@ -19,7 +19,8 @@ struct CompareOptions {
   std::string from;  // the file with the JSON of another run, to make a page of; empty: run
 };
 
-/// `airlock compare`: the same requests through every way to keep a device out of a guest's memory.
+/// `airlock compare`: the same requests, or frames, through every way to keep a device out of a
+/// guest's memory.
 Outcome compare_models(const CompareOptions& options);
 
 }  // namespace airlock::cli

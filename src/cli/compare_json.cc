@@ -58,7 +58,7 @@ Json load_json(const compare::ModelRows& rows, const compare::LoadRow& row) {
             {"device", share(sum.device_cpu_ns, bytes)}}},
           {"copies_per_byte", costs.copies_per_byte},
           {"stand_in_copies_per_byte", costs.stand_ins_per_byte},
-          {"disk_copies_per_byte", share(sum.device_copied_bytes, bytes)},
+          {"device_copies_per_byte", share(sum.device_copied_bytes, bytes)},
           {"messages_per_request", costs.messages_per_request},
           {"wakes_per_request", costs.wakes_per_request},
           {"mapped_us", costs.mapped_us},
@@ -136,24 +136,29 @@ const compare::ExposureRow* exposure_of(const compare::ModelRows& rows, std::uin
   return found == rows.exposures.end() ? nullptr : &*found;
 }
 
-Json comparison_json(const std::vector<compare::ModelRows>& all) {
+Json comparison_json(const CompareRun& run) {
   utsname system = {};
   static_cast<void>(::uname(&system));
   Json models = Json::array();
-  for (const compare::ModelRows& rows : all)
+  for (const compare::ModelRows& rows : run.rows)
     models.push_back(model_json(rows));
-  return {{"workload", "blk"},
-          {"when", now_text()},
-          {"version", AIRLOCK_VERSION},
-          {"machine",
-           {{"processors", ::sysconf(_SC_NPROCESSORS_ONLN)},
-            {"processor", processor_name()},
-            {"system", system.sysname},
-            {"release", system.release},
-            {"architecture", system.machine}}},
-          {"rounds", compare::kRounds},
-          {"private_bytes", compare::kPrivateBytes},
-          {"models", std::move(models)}};
+  Json left_out = Json::array();
+  for (const compare::Model* const model : run.left_out)
+    left_out.push_back({{"name", model->name}, {"why", cannot_carry(*model, run.traffic)}});
+  Json json{{"workload", name_of(run.traffic)},
+            {"when", now_text()},
+            {"version", AIRLOCK_VERSION},
+            {"machine",
+             {{"processors", ::sysconf(_SC_NPROCESSORS_ONLN)},
+              {"processor", processor_name()},
+              {"system", system.sysname},
+              {"release", system.release},
+              {"architecture", system.machine}}},
+            {"rounds", compare::kRounds},
+            {"private_bytes", compare::kPrivateBytes},
+            {"models", std::move(models)}};
+  if (!left_out.empty()) json["left_out"] = std::move(left_out);
+  return json;
 }
 
 }  // namespace airlock::cli

@@ -9,6 +9,13 @@
 
 namespace airlock::cli {
 
+/// All that a run of `airlock compare` found.
+struct CompareRun {
+  compare::Traffic traffic = compare::Traffic::kBlk;
+  std::vector<compare::ModelRows> rows;
+  std::vector<const compare::Model*> left_out;  // those that carry no such traffic
+};
+
 /// What one load through one model costs, by request and by byte.
 struct LoadCosts {
   double requests_per_s = 0;
@@ -32,6 +39,6 @@ struct LoadCosts {
                                                       std::uint64_t request_bytes, bool write);
 
 /// Everything that was found, for a program: a report needs nothing else.
-[[nodiscard]] nlohmann::ordered_json comparison_json(const std::vector<compare::ModelRows>& all);
+[[nodiscard]] nlohmann::ordered_json comparison_json(const CompareRun& run);
 
 }  // namespace airlock::cli

@@ -108,6 +108,15 @@ compare::ReportFlush flush_from(ReportReader& reader, const ReportJson& json) {
           .unmap_us = reader.number(json, "unmap_us")};
 }
 
+compare::ReportBus bus_from(ReportReader& reader, const ReportJson& json) {
+  return {.locked = reader.flag(json, "locked"),
+          .frames = reader.count(json, "frames"),
+          .private_bytes = reader.count(json, "private_bytes"),
+          .read_bytes = reader.count(json, "read_bytes"),
+          .faults = reader.count(json, "faults"),
+          .opened = reader.flag(json, "opened")};
+}
+
 compare::ReportModel model_from(ReportReader& reader, const ReportJson& json) {
   const ReportJson& lines = reader.member(json, "trusted_lines");
   compare::ReportModel model{
@@ -115,7 +124,7 @@ compare::ReportModel model_from(ReportReader& reader, const ReportJson& json) {
       .what = reader.text(json, "what"),
       .trust = reader.text(json, "trust"),
       .own_lines = reader.count(lines, "own"),
-      .library_lines = reader.count(lines, "libraries"),
+      .borrowed_lines = reader.count(lines, "libraries"),
       .found_bytes = reader.count(reader.member(json, "scan"), "outside_bytes"),
       .exposures = {},
       .loads = {}};
@@ -142,13 +151,23 @@ std::expected<compare::Report, std::string> report_of(const ReportJson& json) {
                          .processors = reader.count(machine, "processors"),
                          .rounds = reader.count(json, "rounds"),
                          .models = {},
-                         .flushes = {}};
+                         .left_out = {},
+                         .flushes = {},
+                         .buses = {}};
   reader.each(json, "models",
               [&](const ReportJson& entry) { report.models.push_back(model_from(reader, entry)); });
+  if (json.contains("left_out")) {  // where there is any
+    reader.each(json, "left_out", [&](const ReportJson& entry) {
+      report.left_out.push_back(
+          {.name = reader.text(entry, "name"), .why = reader.text(entry, "why")});
+    });
+  }
   if (json.contains("apart")) {  // of a run of all models
     reader.each(json["apart"], "two_stage", [&](const ReportJson& entry) {
       report.flushes.push_back(flush_from(reader, entry));
     });
+    reader.each(json["apart"], "locked_bus",
+                [&](const ReportJson& entry) { report.buses.push_back(bus_from(reader, entry)); });
   }
   if (report.sizes().size() > kSizesMost) reader.refuse("'{}' are of too many sizes", "loads");
   if (!reader.error().empty()) return std::unexpected(reader.error());

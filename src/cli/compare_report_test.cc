@@ -13,10 +13,10 @@ namespace {
 
 using ReportJson = nlohmann::ordered_json;
 
-ReportJson made() {
+ReportJson made(compare::Traffic traffic = compare::Traffic::kBlk) {
   const auto models = compare::all_models();
   compare::ModelRows rows{.model = models.front(), .exposures = {}, .loads = {}, .scan = {}};
-  for (const compare::Cell& cell : compare::all_loads()) {
+  for (const compare::Cell& cell : compare::all_loads(traffic)) {
     compare::LoadRow row{.cell = cell, .sum = {}};
     row.sum.requests = 2;
     row.sum.ns = 1'000'000;
@@ -25,7 +25,11 @@ ReportJson made() {
   }
   rows.exposures.push_back({.write = true, .exposure = {.request_bytes = 512}});
   rows.exposures.back().exposure.during.bytes = 4096;
-  return comparison_json({rows});
+  CompareRun run{.traffic = traffic, .rows = {rows}, .left_out = {}};
+  for (const compare::Model* const model : models) {
+    if (!cannot_carry(*model, traffic).empty()) run.left_out.push_back(model);
+  }
+  return comparison_json(run);
 }
 
 std::string refusal(const ReportJson& json) {
@@ -55,6 +59,20 @@ TEST(CompareReport, IsTheSameWithoutTheText) {
   EXPECT_EQ(report->models[0].loads.size(), 12U);
 }
 
+TEST(CompareReport, HasTheWorkloadAndWhoWasLeftOut) {
+  EXPECT_TRUE(parse_report(made().dump())->left_out.empty());
+  ReportJson json = made(compare::Traffic::kNet);
+  const auto report = parse_report(json.dump());
+  ASSERT_TRUE(report.has_value()) << report.error();
+  EXPECT_EQ(report->workload, "net");
+  EXPECT_EQ(report->sizes(), (std::vector<std::uint64_t>{64, 1500, 65536}));
+  ASSERT_EQ(report->left_out.size(), 2U);
+  EXPECT_EQ(report->left_out[0].name, "region-aes");
+  EXPECT_FALSE(report->left_out[0].why.empty());
+  json["left_out"][1]["why"] = 3;
+  EXPECT_EQ(refusal(json), "'why' is no text");
+}
+
 TEST(CompareReport, HasTheTwoStagesWhereTheyWereMeasured) {
   ReportJson json = made();
   EXPECT_TRUE(parse_report(json.dump())->flushes.empty());
@@ -72,6 +90,33 @@ TEST(CompareReport, HasTheTwoStagesWhereTheyWereMeasured) {
   EXPECT_EQ(refusal(json), "'two_stage' has not 1 to 64 entries");
   json["apart"] = ReportJson::array();
   EXPECT_EQ(refusal(json), "there is no 'two_stage'");
+}
+
+TEST(CompareReport, HasTheBusWhereItWasMeasured) {
+  ReportJson json = made();
+  EXPECT_TRUE(parse_report(json.dump())->buses.empty());
+  ApartRows apart;
+  apart.bus_open = {.frames = 100, .private_bytes = 4096, .read_bytes = 4096, .opened = true};
+  apart.bus_locked = {.frames = 99, .private_bytes = 4096, .faults = 7};
+  json["apart"] = apart_json(apart);
+  const auto report = parse_report(json.dump());
+  ASSERT_TRUE(report.has_value()) << report.error();
+  ASSERT_EQ(report->buses.size(), 2U);
+  EXPECT_FALSE(report->buses[0].locked);
+  EXPECT_EQ(report->buses[0].frames, 100U);
+  EXPECT_EQ(report->buses[0].read_bytes, 4096U);
+  EXPECT_TRUE(report->buses[0].opened);
+  EXPECT_TRUE(report->buses[1].locked);
+  EXPECT_EQ(report->buses[1].private_bytes, 4096U);
+  EXPECT_EQ(report->buses[1].read_bytes, 0U);
+  EXPECT_EQ(report->buses[1].faults, 7U);
+  EXPECT_FALSE(report->buses[1].opened);
+  json["apart"]["locked_bus"][1]["locked"] = 1;
+  EXPECT_EQ(refusal(json), "'locked' is neither true nor false");
+  json["apart"]["locked_bus"] = ReportJson::array();
+  EXPECT_EQ(refusal(json), "'locked_bus' has not 1 to 64 entries");
+  json["apart"].erase("locked_bus");
+  EXPECT_EQ(refusal(json), "there is no 'locked_bus'");
 }
 
 TEST(CompareReport, RefusesWhatItIsNot) {

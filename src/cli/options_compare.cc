@@ -10,7 +10,8 @@ void add_compare(CLI::App& app, Action& action, CompareOptions& options) {
   auto* const models = app.add_option("--models", options.models, "these only (all)")
                            ->delimiter(',')
                            ->type_name("NAME,NAME");
-  app.add_option("--workload", options.workload, "what is done through each of them: blk (blk)")
+  app.add_option("--workload", options.workload,
+                 "what goes through each of them: blk, a disk's requests; net, frames (blk)")
       ->type_name("NAME");
   add_duration(app, "--time", options.time, "how long all loads take together (60s)");
   auto* const list =
@@ -29,7 +30,7 @@ void add_compare(CLI::App& app, Action& action, CompareOptions& options) {
       "example:\n"
       "  airlock compare\n"
       "  airlock compare --models region,share,open --time 10s --json\n"
-      "  airlock compare --html compare.html\n"
+      "  airlock compare --workload net --html compare.html\n"
       "  airlock compare --from saved.json --html compare.html");
   app.callback([&] { action = [&] { return compare_models(options); }; });
 }

@@ -3,8 +3,9 @@
 // The seam on the driver's side. What a driver asks of its DMA API, an Access answers in the way of
 // one model; rings, requests and checks are the same for all.
 //
-// driver::Blk is not used here: it speaks to the pool of a region, without a virtual call on its
-// way. RigDisk is a small driver on the same rings that speaks to this.
+// driver::Blk and driver::Net are not used here: they speak to the pool of a region, without a
+// virtual call on their way. RigDisk and RigNet are small drivers on the same rings that speak to
+// this.
 #pragma once
 
 #include <array>
@@ -74,12 +75,16 @@ class Access {
   /// Errors: kBadHandle; those of the trusted part.
   virtual Result<void> unmap(const MappedBuffer& mapped, std::uint64_t written) = 0;
 
-  /// DRIVER_OK: whoever serves the queue is told of it. Errors: theirs.
-  virtual Result<void> start(DeviceLink& device, const QueueStart& queue,
-                             const QueueBells& bells) = 0;
+  /// DRIVER_OK: whoever serves the queues is told of them. Errors: theirs.
+  virtual Result<void> start(DeviceLink& device, std::span<const QueueLink> queues) = 0;
 
   [[nodiscard]] virtual AccessCounts counts() const = 0;
   [[nodiscard]] virtual Result<TrustedCounts> trusted_counts() { return TrustedCounts{}; }
+
+ protected:
+  /// choose() of a model whose addresses lead nowhere, or elsewhere, as physical ones: a device
+  /// without ACCESS_PLATFORM would take them for that. Errors: kUnsupported. SYS-5.
+  [[nodiscard]] Result<std::uint64_t> choose_of_platform(std::uint64_t offered) const;
 };
 
 }  // namespace airlock::compare

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 
@@ -43,6 +44,17 @@ class Canary {
     value ^= value >> kHalf;
     const std::uint64_t index = (value * kFirstBack) ^ key_;
     return index < words ? std::optional(index) : std::nullopt;
+  }
+
+  /// Calls `found` with the index of each whole word of `bytes` that is one of the first `words`.
+  template <class F>
+  void each_in(std::span<const std::byte> bytes, std::uint64_t words, const F& found) const {
+    for (; bytes.size() >= kWordBytes; bytes = bytes.subspan(kWordBytes)) {
+      std::uint64_t value = 0;
+      std::memcpy(&value, bytes.data(), sizeof value);
+      if (value == 0) continue;  // most of what there is is empty, and soon passed by
+      if (const auto index = index_of(value, words)) found(*index);
+    }
   }
 
   /// Fills `target` as what stands at byte `offset` of the private memory; both are multiples of

@@ -31,7 +31,8 @@ struct ModelRows {
 };
 
 struct ComparisonOptions {
-  std::vector<const Model*> models;
+  std::vector<const Model*> models;  // that carry the traffic
+  Traffic traffic = Traffic::kBlk;
   std::chrono::milliseconds time{};  // of all loads together
   /// Is told now and then how much is done, of how much.
   std::function<void(std::uint64_t done, std::uint64_t all)> progress;
@@ -42,7 +43,10 @@ struct ComparisonOptions {
 inline constexpr unsigned kRounds = 3;
 
 /// The loads: each size for which there is a plan, reads and writes, at depth 1 and the deepest.
-[[nodiscard]] std::vector<Cell> all_loads();
+[[nodiscard]] std::vector<Cell> all_loads(Traffic traffic);
+
+/// Why a model carries no such traffic here, in a line; empty: it does.
+[[nodiscard]] std::string_view cannot_carry(const Model& model, Traffic traffic);
 
 /// Which model failed, and how.
 struct ComparisonError {

@@ -44,13 +44,15 @@ Result<std::uint64_t> DeviceLink::offered() {
   .features;
 }
 
-Result<void> DeviceLink::start(std::span<const Loan> loans, const QueueStart& queue,
-                               const QueueBells& bells) {
+Result<void> DeviceLink::start(std::span<const Loan> loans, std::span<const QueueLink> queues) {
   DeviceRequest request;
   request.kind = DeviceRequest::Kind::kStart;
-  request.queue = queue;
-  std::vector<int> fds{bells.notify, bells.interrupt};
-  CHECK(loans.size() < DeviceRequest::kGrantsMost);
+  CHECK(queues.size() <= kQueuesMost && loans.size() < DeviceRequest::kGrantsMost);
+  std::vector<int> fds;
+  for (const QueueLink& queue : queues) {
+    request.queue.at(request.queues++) = queue.start;
+    fds.insert(fds.end(), {queue.bells.notify, queue.bells.interrupt});
+  }
   for (const Loan& loan : loans) {
     request.grant.at(request.grants++) = loan.shape;
     fds.push_back(loan.memory->get());

@@ -51,6 +51,13 @@ struct QueueBells {
   int notify = -1;
   int interrupt = -1;
 };
+/// All that the other end of a queue is told.
+struct QueueLink {
+  QueueStart start;
+  QueueBells bells;
+};
+/// Of a device here: a disk has one, a network card one to receive and one to send, in this order.
+inline constexpr std::size_t kQueuesMost = 2;
 
 /// What a process has used so far, and moved.
 struct Usage {
@@ -64,7 +71,7 @@ struct Usage {
 struct DeviceRequest {
   enum class Kind : std::uint32_t {
     kOffer,    // which features are there?
-    kStart,    // here are memory and a queue
+    kStart,    // here are memory and queues
     kHold,     // take nothing more from the ring
     kRelease,  // go on
     kLook,     // what can you see?
@@ -74,8 +81,10 @@ struct DeviceRequest {
   static constexpr std::size_t kGrantsMost = 4;
 
   Kind kind = Kind::kOffer;
-  bool after_request = false;  // kLook: once the held queue has a request that it had not
-  QueueStart queue;            // kStart: its descriptors are notify, interrupt, and the memory
+  bool after_request = false;  // kLook: once a held queue has a request that it had not
+  // kStart: its descriptors are notify and interrupt of each queue, and the memory.
+  std::uint32_t queues = 0;
+  std::array<QueueStart, kQueuesMost> queue{};
   std::uint32_t grants = 0;
   std::int32_t pid = 0;  // kReach
   std::array<GrantShape, kGrantsMost> grant{};
@@ -97,12 +106,12 @@ class DeviceLink {
 
   /// The features that the device offers.
   Result<std::uint64_t> offered();
-  /// Gives it memory (borrowed) and a queue to serve.
+  /// Gives it memory (borrowed) and queues to serve, kQueuesMost at most (CHECK).
   struct Loan {
     GrantShape shape;
     const Fd* memory = nullptr;
   };
-  Result<void> start(std::span<const Loan> loans, const QueueStart& queue, const QueueBells& bells);
+  Result<void> start(std::span<const Loan> loans, std::span<const QueueLink> queues);
   /// Beyond what its model gives it, from the next start() on: the control of every test that finds
   /// nothing.
   void leak(const Fd& memory) { leaked_ = &memory; }

@@ -2,15 +2,14 @@
 #pragma once
 
 #include "compare/model.h"
+#include "compare/traffic.h"
 
 namespace airlock::compare {
 
-/// Bytes of the disk that every model's device serves: zeros at first, in the device's own memory.
-inline constexpr std::uint64_t kDiskBytes = std::uint64_t{16} << 20;
-
-/// The untrusted process: our disk over a memory backend, with the production's queue, request
-/// parser and worker, in the sandbox that `airlock serve` has. Serves `guest` until that hangs up.
-/// The model says what its window is made of; nothing else differs. Errors: kSystem, the guest's.
-Result<void> run_device(Fd guest, const Model& model, const Controls& controls);
+/// The untrusted process: our disk, or our network card (make_rig_device()), with the production's
+/// queues, parsers and workers, in the sandbox that `airlock serve` has. Serves `guest` until that
+/// hangs up. The model says what its window is made of; nothing else differs. Errors: kSystem, the
+/// guest's.
+Result<void> run_device(Fd guest, const Model& model, const Controls& controls, Traffic traffic);
 
 }  // namespace airlock::compare

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "compare/child.h"
+#include "compare/rig_disk.h"
+#include "compare/rig_net.h"
 
 namespace airlock::compare {
 
@@ -13,11 +15,12 @@ namespace {
 
 class GuestProcess {
  public:
-  GuestProcess(GuestSockets sockets, const Model& model, const Controls& controls)
+  GuestProcess(GuestSockets sockets, const Model& model, const Controls& controls, Traffic traffic)
       : sockets_(std::move(sockets)),
         device_(std::move(sockets_.device)),
         model_(model),
-        controls_(controls) {}
+        controls_(controls),
+        traffic_(traffic) {}
 
   Result<void> answer(const GuestRequest& request, GuestReply& reply) {
     using Kind = GuestRequest::Kind;
@@ -49,26 +52,32 @@ class GuestProcess {
     if (access_) return fail(Errc::kWrongState);
     access_ = TRY(model_.connect({.private_bytes = kPrivateBytes, .trusted = &sockets_.trusted}));
     if (controls_.leak_private) device_.leak(access_->private_memory().fd());
-    disk_ = TRY(RigDisk::open(*access_, device_, model_.encryption));
-    workload_ = std::make_unique<Workload>(*access_, *disk_, device_);
+    driver_ = TRY(open_driver());
+    workload_ = std::make_unique<Workload>(*access_, *driver_, device_, traffic_);
     return workload_->refill();
+  }
+  Result<std::unique_ptr<RigDriver>> open_driver() {
+    if (traffic_ == Traffic::kNet) return TRY(RigNet::open(*access_, device_));
+    return TRY(RigDisk::open(*access_, device_, model_.encryption));
   }
 
   GuestSockets sockets_;
   DeviceLink device_;
   const Model& model_;
   const Controls& controls_;
+  Traffic traffic_;
   std::unique_ptr<Access> access_;
-  std::unique_ptr<RigDisk> disk_;
+  std::unique_ptr<RigDriver> driver_;
   std::unique_ptr<Workload> workload_;
 };
 
 }  // namespace
 
-Result<void> run_guest(GuestSockets sockets, const Model& model, const Controls& controls) {
+Result<void> run_guest(GuestSockets sockets, const Model& model, const Controls& controls,
+                       Traffic traffic) {
   TRY(close_to_others());
   const Fd commander = std::move(sockets.commander);
-  GuestProcess guest(std::move(sockets), model, controls);
+  GuestProcess guest(std::move(sockets), model, controls, traffic);
   for (;;) {
     const auto received = TRY(receive<GuestRequest>(commander, kForEver));
     auto reply = std::make_unique<GuestReply>();

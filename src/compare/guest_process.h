@@ -37,6 +37,7 @@ struct GuestSockets {
 
 /// The trusted process with the driver and the private memory: does what the commander asks, until
 /// that hangs up. Errors: kSystem, the commander's.
-Result<void> run_guest(GuestSockets sockets, const Model& model, const Controls& controls);
+Result<void> run_guest(GuestSockets sockets, const Model& model, const Controls& controls,
+                       Traffic traffic);
 
 }  // namespace airlock::compare

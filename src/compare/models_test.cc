@@ -182,6 +182,7 @@ TEST_F(SharedModelTest, TakesOnlyDevicesOfThePlatform) {
   EXPECT_FALSE(access_->choose(platform));
 }
 
+// SYS-5: with each limit, and a size between.
 TEST_F(SharedModelTest, SharesSixPerCentWithinLimits) {
   constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
   EXPECT_EQ(shared_pool_bytes(16 * kMiB), 64 * kMiB);
@@ -249,6 +250,7 @@ TEST_F(ShareModelTest, WhatADeviceWritesAfterwardsReachesNobody) {
   EXPECT_TRUE(shows_private(mapped));
 }
 
+// SYS-4
 TEST_F(ShareModelTest, APageInUseTwiceStaysUntilTheLastIsUnmapped) {
   connect_owner(kShare);
   const MappedBuffer first = MUST(access_->map(buffer(64), pool::Direction::kToDevice));
@@ -259,6 +261,7 @@ TEST_F(ShareModelTest, APageInUseTwiceStaysUntilTheLastIsUnmapped) {
   EXPECT_TRUE(all_zero(page_seen()));
 }
 
+// SYS-4: a page that is nobody's any more, or never was; sharing a page twice takes two to end.
 TEST_F(ShareModelTest, TheOwnerTakesBackOnlyWhatIsShared) {
   connect_owner(kShare);
   using Kind = ShareRequest::Kind;
@@ -279,6 +282,46 @@ TEST_F(ShareModelTest, TheOwnerTakesBackOnlyWhatIsShared) {
             Errc::kBadHandle);
   EXPECT_TRUE(shows_private(mapped));
   EXPECT_FALSE(ask_owner({.kind = Kind::kShare, .offset = kAt, .length = 8}).answer.failed);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(shows_private(mapped));
+    EXPECT_FALSE(ask_owner({.kind = Kind::kUnshare, .offset = kAt, .length = 8}).answer.failed);
+  }
+  EXPECT_TRUE(all_zero(page_seen()));
+  EXPECT_EQ(refusal({.kind = Kind::kUnshare, .offset = kAt, .length = 8}), Errc::kBadHandle);
+}
+
+// SYS-4: in the midst of a request. The device keeps what it was shown, and gets nothing more.
+TEST_F(ShareModelTest, AGuestThatDiesShowsNoMoreThanItShared) {
+  connect_owner(kShare);
+  ASSERT_TRUE(access_->map(buffer(2 * kPageBytes, 0x80000), pool::Direction::kBidirectional));
+  std::vector<std::byte> before(kBytes);
+  access_->memory().copy_out(0, before);
+  guest_.reset();
+  owner_.join();  // it ended as it should: connect_owner()
+  EXPECT_EQ(seen(*access_, 0, kBytes), before);
+  for (std::uint64_t page = 0; page < kBytes; page += kPageBytes) {
+    const bool shared = page >= 0x80000 && page < 0x80000 + (2 * kPageBytes);
+    EXPECT_EQ(all_zero(page_seen(page)), !shared) << page;
+  }
+}
+
+// SYS-4, SYS-1: each map and each unmap asks the owner; a pool is asked at the start alone.
+TEST_F(ShareModelTest, AsksTwiceForEachRequest) {
+  constexpr std::uint64_t kRequests = 50;
+  const auto asked = [&] {
+    const std::uint64_t before = access_->counts().messages;
+    for (std::uint64_t i = 0; i < kRequests; ++i) {
+      const MappedBuffer mapped = MUST(access_->map(buffer(512), pool::Direction::kToDevice));
+      MUST(access_->unmap(mapped, 0));
+    }
+    return access_->counts().messages - before;
+  };
+  connect_owner(kShare);
+  EXPECT_EQ(asked(), 2 * kRequests);
+  EXPECT_EQ(access_->counts().copied_bytes, 0U);
+  connect(kPool);
+  EXPECT_EQ(asked(), 0U);
+  EXPECT_EQ(access_->counts().copied_bytes, kRequests * 512);
 }
 
 // SYS-4: the owner's ledger says of pages what the alias has.

@@ -8,14 +8,15 @@
 
 namespace airlock::compare {
 
-Result<std::unique_ptr<Rig>> Rig::start(const Model& model, const Controls& controls) {
+Result<std::unique_ptr<Rig>> Rig::start(const Model& model, const Controls& controls,
+                                        Traffic traffic) {
   std::unique_ptr<Rig> rig(new Rig(model));
   SocketPair orders = TRY(socket_pair());
   SocketPair device = TRY(socket_pair());
   SocketPair trusted = TRY(socket_pair());
   const int device_end = device.second.get();
   rig->device_ = TRY(Child::start("device", std::span(&device_end, 1), [&] {
-    return run_device(std::move(device.second), model, controls);
+    return run_device(std::move(device.second), model, controls, traffic);
   }));
   if (model.serve != nullptr) {
     const int trusted_end = trusted.second.get();
@@ -30,7 +31,7 @@ Result<std::unique_ptr<Rig>> Rig::start(const Model& model, const Controls& cont
     return run_guest({.commander = std::move(orders.second),
                       .device = std::move(device.first),
                       .trusted = std::move(trusted.first)},
-                     model, controls);
+                     model, controls, traffic);
   }));
   rig->commander_ = std::move(orders.first);
   // The other ends are the children's alone: who is left hears of it when one of them goes.

@@ -16,9 +16,11 @@ namespace airlock::compare {
 /// their processes has anything of another's. One thread.
 class Rig {
  public:
-  /// Starts the processes, connects driver and device. The caller has one thread yet.
-  /// Errors: kSystem; the model's (kUnsupported: the driver refused the device).
-  static Result<std::unique_ptr<Rig>> start(const Model& model, const Controls& controls = {});
+  /// Starts the processes, connects driver and device. The caller has one thread yet. The model
+  /// carries such traffic (cannot_carry()). Errors: kSystem; the model's (kUnsupported: the driver
+  /// refused the device).
+  static Result<std::unique_ptr<Rig>> start(const Model& model, const Controls& controls = {},
+                                            Traffic traffic = Traffic::kBlk);
 
   /// What Workload does under these names, in the guest. Errors: its; kPeerClosed: a process of the
   /// rig is gone.

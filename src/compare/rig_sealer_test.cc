@@ -112,5 +112,20 @@ TEST_P(SealerTest, BelievesNoAnswerThatIsShortOrAnothers) {
             Errc::kNotAuthentic);
 }
 
+// SYS-9, ENC-5: who has no counters to go on from, as after a snapshot, begins with keys of its
+// own. The first message of two sessions has the same nonce; under one key it is the same message.
+TEST_P(SealerTest, ASessionWithoutCountersUsesNoNonceAgain) {
+  const auto first_message = [&](const QueueKeys& keys) {
+    RigSealer sealer(MUST(crypt::QueueCipher::create(*keys.secret(), 0, crypt::Side::kDriver)),
+                     mapping_.bytes());
+    const crypt::SealedChain chain = MUST(sealer.seal(kSealerPlace, {}, data_, 0));
+    EXPECT_EQ(chain.counter, 0U);
+    return seen(kSealerPlace.data, kDataBytes);
+  };
+  const std::vector<std::byte> before = first_message(keys_);
+  EXPECT_NE(first_message(QueueKeys::make(GetParam())), before);
+  EXPECT_EQ(first_message(keys_), before);  // what must not happen, and that it would be seen
+}
+
 }  // namespace
 }  // namespace airlock::compare

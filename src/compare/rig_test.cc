@@ -32,7 +32,7 @@ class RigTest : public testing::TestWithParam<const Model*> {
  protected:
   [[nodiscard]] const Model& model() const { return *GetParam(); }
   static void run_all(Rig& rig) {
-    for (const BufferPlan& plan : kBufferPlans) {
+    for (const BufferPlan& plan : kDiskPlans) {
       for (const bool write : {true, false}) {
         const Cell cell{.request_bytes = plan.request_bytes, .write = write, .depth = 8};
         EXPECT_GT(MUST(rig.run(cell, kShort)).requests, 0U);
@@ -162,9 +162,11 @@ TEST(RigShare, ControlShowsWhatIsNotTakenBack) {
 
 // SYS-5: refused before there is a queue, so that nothing was shared with it.
 TEST(RigShared, RefusesADeviceThatIsNotThePlatforms) {
-  const auto refused = Rig::start(kShared, {.without_platform = true});
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, Errc::kUnsupported);
+  for (const Model* const model : {&kShared, &kViommu, &kViommuBounce}) {
+    const auto refused = Rig::start(*model, {.without_platform = true});
+    ASSERT_FALSE(refused) << model->name;
+    EXPECT_EQ(refused.error().code, Errc::kUnsupported);
+  }
   EXPECT_TRUE(Rig::start(kPool, {.without_platform = true}));
 }
 

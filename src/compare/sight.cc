@@ -70,12 +70,7 @@ class Search {
     search_words(bytes);
   }
   void search_words(std::span<const std::byte> bytes) {
-    for (; bytes.size() >= Canary::kWordBytes; bytes = bytes.subspan(Canary::kWordBytes)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, bytes.data(), sizeof word);
-      if (word == 0) continue;
-      if (const auto index = canary_.index_of(word, found_.size())) found_[*index] = true;
-    }
+    canary_.each_in(bytes, found_.size(), [this](std::uint64_t index) { found_[index] = true; });
   }
 
   const Look& look_;

@@ -11,8 +11,10 @@
 #include <thread>
 #include <vector>
 
+#include "compare/models/pool.h"
 #include "compare/models/viommu.h"
 #include "compare/models/viommu_driver.h"
+#include "spec/virtio.h"
 
 namespace airlock::compare {
 namespace {
@@ -298,6 +300,31 @@ TEST_F(ViommuTest, TheWindowIsMappedOnce) {
   ASSERT_TRUE(access_->unmap(mapped, 0));
   EXPECT_EQ(access_->counts().messages, messages);
   EXPECT_EQ(access_->counts().copied_bytes, 512U);
+}
+
+// SYS-5: addresses of the platform's own are for devices that ask it. One that does not takes them
+// for physical ones, where it finds something else, or nothing; where the two are the same, it
+// does.
+TEST_F(ViommuTest, ADeviceWithoutThePlatformIsForPhysicalAddressesOnly) {
+  const std::uint64_t version = spec::feature(spec::VIRTIO_F_VERSION_1);
+  const std::uint64_t platform = spec::feature(spec::VIRTIO_F_ACCESS_PLATFORM);
+  const auto finds_it = [&](window::BusAddress physical) {
+    const MappedBuffer mapped = MUST(access_->map(buffer(512), pool::Direction::kToDevice));
+    window::Window all(access_->memory());
+    all.configure(window::AddressMode::kBus, window::Reach::kRegion);
+    all.set_region_bus_base(physical);
+    const auto there = all.translate(access_->publisher().publish(mapped.offset),
+                                     mapped.buffer.size(), window::Access::kRead);
+    return there && std::ranges::equal(there->in_place(), mapped.buffer);
+  };
+  connect(kViommu);
+  EXPECT_FALSE(finds_it(kPrivateBase));
+  EXPECT_TRUE(finds_it(kIoBase));  // as the IOMMU translates for who asks it
+  EXPECT_EQ(access_->choose(version).error().code, Errc::kUnsupported);
+  EXPECT_EQ(MUST(access_->choose(version | platform)), version | platform);
+  access_ = MUST(kPool.connect({.private_bytes = kRam}));
+  EXPECT_TRUE(finds_it(kSharedBase));
+  EXPECT_EQ(MUST(access_->choose(version)), version);
 }
 
 TEST_F(ViommuTest, RunsOutOfAddressesAndRecovers) {

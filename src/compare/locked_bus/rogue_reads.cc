@@ -2,7 +2,6 @@
 #include "compare/locked_bus/rogue_reads.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "compare/locked_bus/card_driver.h"
@@ -37,13 +36,9 @@ Result<std::uint64_t> exchange_frames(Access& access, Card& card) {
 
 // Of the words that were read, those that say of themselves to be the guest's.
 std::uint64_t canary_bytes(std::span<const std::byte> bytes) {
-  const Canary canary(kRogueKey);
   std::uint64_t found = 0;
-  for (; bytes.size() >= Canary::kWordBytes; bytes = bytes.subspan(Canary::kWordBytes)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes.data(), sizeof word);
-    if (canary.index_of(word, kRogueGuestBytes / Canary::kWordBytes)) found += sizeof word;
-  }
+  Canary(kRogueKey).each_in(bytes, kRogueGuestBytes / Canary::kWordBytes,
+                            [&](std::uint64_t /*index*/) { found += Canary::kWordBytes; });
   return found;
 }
 

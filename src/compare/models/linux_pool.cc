@@ -58,11 +58,10 @@ Result<void> LinuxPool::unmap(const MappedBuffer& mapped, std::uint64_t /*writte
   return {};
 }
 
-Result<void> LinuxPool::start(DeviceLink& device, const QueueStart& queue,
-                              const QueueBells& bells) {
+Result<void> LinuxPool::start(DeviceLink& device, std::span<const QueueLink> queues) {
   const DeviceLink::Loan loan{.shape = {.size = memory_.shared.size(), .address = kSharedBase},
                               .memory = &memory_.shared.fd()};
-  return device.start(std::span(&loan, 1), queue, bells);
+  return device.start(std::span(&loan, 1), queues);
 }
 
 AccessCounts LinuxPool::counts() const {

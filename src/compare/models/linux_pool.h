@@ -41,7 +41,7 @@ class LinuxPool : public Access {
   Result<MappedBuffer> map(std::span<std::byte> buffer, pool::Direction direction) override;
   Result<void> sync_for_device(const MappedBuffer& mapped) override;
   Result<void> unmap(const MappedBuffer& mapped, std::uint64_t written) override;
-  Result<void> start(DeviceLink& device, const QueueStart& queue, const QueueBells& bells) override;
+  Result<void> start(DeviceLink& device, std::span<const QueueLink> queues) override;
   [[nodiscard]] AccessCounts counts() const override;
 
  private:

@@ -11,11 +11,10 @@ class OpenAccess final : public DirectAccess {
  public:
   using DirectAccess::DirectAccess;
 
-  Result<void> start(DeviceLink& device, const QueueStart& queue,
-                     const QueueBells& bells) override {
+  Result<void> start(DeviceLink& device, std::span<const QueueLink> queues) override {
     const DeviceLink::Loan loan{.shape = {.size = private_memory().size(), .address = kPrivateBase},
                                 .memory = &private_memory().fd()};
-    return device.start(std::span(&loan, 1), queue, bells);
+    return device.start(std::span(&loan, 1), queues);
   }
   [[nodiscard]] AccessCounts counts() const override { return {.maps = maps()}; }
 };

@@ -68,11 +68,10 @@ class RegionAccess final : public Access {
     return pool_->unmap(handle_of(mapped), written);
   }
 
-  Result<void> start(DeviceLink& device, const QueueStart& queue,
-                     const QueueBells& bells) override {
+  Result<void> start(DeviceLink& device, std::span<const QueueLink> queues) override {
     const DeviceLink::Loan loan{.shape = {.size = kRegionBytes, .address = kSharedBase},
                                 .memory = &region_.fd()};
-    return device.start(std::span(&loan, 1), queue, bells);
+    return device.start(std::span(&loan, 1), queues);
   }
 
   [[nodiscard]] AccessCounts counts() const override {

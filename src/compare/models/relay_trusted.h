@@ -18,8 +18,8 @@ struct RelayedChain {
   std::vector<window::SharedSpan> writable;
 };
 
-/// How a trusted part reads the guest's queue, and writes to it: what its models differ in. One
-/// thread.
+/// How a trusted part reads a queue of the guest's, and writes to it: what its models differ in.
+/// One thread.
 class RelayFront {
  public:
   RelayFront() = default;
@@ -39,14 +39,14 @@ class RelayFront {
   virtual void suppress_notifications(bool suppressed) = 0;
 };
 
-/// Makes a front for the guest's queue. `window`, which is onto all of `own`, outlives it.
+/// Makes a front for a queue of the guest's. `window`, which is onto all of `own`, outlives it.
 /// Errors: those of the ring.
 using MakeFront = std::function<Result<std::unique_ptr<RelayFront>>(
     const QueueStart& queue, const PrivateMemory& own, const window::Window& window)>;
 
-/// The trusted part's process: the guest's queue on one side, the device's on the other, and a copy
-/// in between. It knows no device type: a chain is bytes to read and room to write.
-/// Errors: the guest's, the rings' (a device that lies in its ring is one).
+/// The trusted part's process: the guest's queues on one side, the device's on the other, and a
+/// copy in between. It knows no device type: a chain is bytes to read and room to write. Errors:
+/// the guest's, the rings' (a device that lies in its ring is one).
 Result<void> serve_relay(const Fd& guest, const MakeFront& make);
 
 }  // namespace airlock::compare

@@ -78,11 +78,10 @@ class ShareAccess final : public Access {
     return {};
   }
 
-  Result<void> start(DeviceLink& device, const QueueStart& queue,
-                     const QueueBells& bells) override {
+  Result<void> start(DeviceLink& device, std::span<const QueueLink> queues) override {
     const DeviceLink::Loan loan{.shape = {.size = memory_.alias.size(), .address = kPrivateBase},
                                 .memory = &memory_.alias.fd()};
-    return device.start(std::span(&loan, 1), queue, bells);
+    return device.start(std::span(&loan, 1), queues);
   }
 
   [[nodiscard]] AccessCounts counts() const override { return counts_; }

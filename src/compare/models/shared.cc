@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "compare/models/linux_pool.h"
-#include "spec/virtio.h"
 
 namespace airlock::compare {
 
@@ -17,12 +16,7 @@ class SharedAccess final : public LinuxPool {
   // SYS-5: Linux's virtio_check_mem_acc_cb. Without the bit a device takes addresses for physical
   // ones, and would be given private memory.
   [[nodiscard]] Result<std::uint64_t> choose(std::uint64_t offered) const override {
-    for (const unsigned bit : {spec::VIRTIO_F_VERSION_1, spec::VIRTIO_F_ACCESS_PLATFORM}) {
-      if ((offered & spec::feature(bit)) == 0) {
-        return fail({.code = Errc::kUnsupported, .detail = bit});
-      }
-    }
-    return LinuxPool::choose(offered);
+    return choose_of_platform(offered);
   }
 };
 

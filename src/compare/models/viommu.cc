@@ -60,6 +60,9 @@ class ViommuAccess final : public Access {
     return {.mode = window::AddressMode::kBus, .region = kIoBase};
   }
 
+  [[nodiscard]] Result<std::uint64_t> choose(std::uint64_t offered) const override {
+    return choose_of_platform(offered);
+  }
   // Mapped once and for all: both sides use it all the time, so the driver uses what the disk sees.
   Result<window::RegionOffset> allocate_coherent(std::uint64_t bytes) override {
     const window::RegionOffset own = TRY(guest_.area.take(bytes));
@@ -101,11 +104,10 @@ class ViommuAccess final : public Access {
     return {};
   }
 
-  Result<void> start(DeviceLink& device, const QueueStart& queue,
-                     const QueueBells& bells) override {
+  Result<void> start(DeviceLink& device, std::span<const QueueLink> queues) override {
     const DeviceLink::Loan loan{.shape = {.size = kIoBytes, .address = kIoBase},
                                 .memory = &guest_.io.fd()};
-    return device.start(std::span(&loan, 1), queue, bells);
+    return device.start(std::span(&loan, 1), queues);
   }
 
   [[nodiscard]] AccessCounts counts() const override {
@@ -171,6 +173,9 @@ class ViommuBounceAccess final : public LinuxPool {
   ViommuBounceAccess(LinuxPool::Memory memory, std::unique_ptr<ViommuDriver> driver, const Fd& host)
       : LinuxPool(std::move(memory)), driver_(std::move(driver)), host_(host) {}
 
+  [[nodiscard]] Result<std::uint64_t> choose(std::uint64_t offered) const override {
+    return choose_of_platform(offered);
+  }
   [[nodiscard]] AccessCounts counts() const override {
     AccessCounts counts = LinuxPool::counts();
     counts.messages = driver_->messages();

@@ -41,8 +41,9 @@ Result<std::unique_ptr<RelayFront>> make_vmm_front(const QueueStart& queue,
                                                    const PrivateMemory& /*own*/,
                                                    const window::Window& window) {
   const ring::QueueSize size = TRY(ring::QueueSize::from(queue.size));
-  return std::make_unique<VmmFront>(
-      TRY(ring::DeviceQueue::create({.size = size, .areas = queue.areas}, window)));
+  return std::make_unique<VmmFront>(TRY(ring::DeviceQueue::create(
+      {.size = size, .areas = queue.areas, .features = ring::Features::from(queue.features)},
+      window)));
 }
 
 }  // namespace

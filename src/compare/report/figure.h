@@ -28,9 +28,9 @@ struct Figure {
   };
 
   std::string_view id;  // of its element: a word
-  std::string_view title;
-  std::string_view axis_title;  // with its unit
-  std::string_view reading;     // how to read it, in a sentence or two
+  std::string title;
+  std::string axis_title;  // with its unit
+  std::string reading;     // how to read it, in a sentence or two
   Axis axis = Axis::kLinear;
   // NOLINTBEGIN(readability-redundant-member-init): GCC wants one, where a caller leaves it out
   std::vector<std::string_view> series = {};  // two at most: there are two colours

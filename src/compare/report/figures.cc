@@ -5,6 +5,8 @@
 
 #include <fmt/core.h>
 
+#include "compare/report/words.h"
+
 namespace airlock::compare {
 
 namespace {
@@ -22,7 +24,8 @@ std::string size_text(std::uint64_t bytes) {
 
 // A panel for each size, a series for each direction.
 Figure by_size(const Report& report, Figure figure, const OfRequests& value) {
-  figure.series = {"reads", "writes"};
+  const WorkloadWords& words = words_for(report.workload);
+  figure.series = {words.reads, words.writes};
   for (const ReportModel& model : report.models)
     figure.rows.push_back(model.name);
   for (const std::uint64_t bytes : report.sizes()) {
@@ -42,14 +45,21 @@ OfRequests of_loads(std::uint32_t depth, const std::function<Figure::Mark(const 
   };
 }
 
+OfRequests of_loads(std::uint32_t depth, double ReportLoad::* value) {
+  return of_loads(depth, [=](const ReportLoad& load) {
+    return Figure::Mark{.value = load.*value, .to = std::nullopt};
+  });
+}
+
 Figure throughput(const Report& report) {
   return by_size(
       report,
       {.id = "throughput",
        .title = "Throughput",
        .axis_title = "MB/s",
-       .reading = "Longer is better. Data moved in a second, with as many requests in flight as "
-                  "there may be; each size has an axis of its own.",
+       .reading = fmt::format("Longer is better. Data moved in a second, with as many {} in flight "
+                              "as there may be; each size has an axis of its own.",
+                              words_for(report.workload).requests),
        .axis = Figure::Axis::kLinearEach},
       of_loads(report.most_depth(), [](const ReportLoad& load) {
         return Figure::Mark{.value = load.bytes_per_s / 1e6, .to = std::nullopt};
@@ -57,14 +67,16 @@ Figure throughput(const Report& report) {
 }
 
 Figure latency(const Report& report) {
+  const WorkloadWords& words = words_for(report.workload);
   return by_size(
       report,
       {.id = "latency",
-       .title = "Latency of one request at a time, p50 / p99",
+       .title = fmt::format("Latency of one {} at a time, p50 / p99", words.request),
        .axis_title = "us, in powers of ten",
-       .reading = "Further left is better. The dot is the median (p50): half of the requests were "
-                  "as fast; the line ends at p99, which one request in a hundred exceeded. A long "
-                  "line is mostly the machine doing something else.",
+       .reading = fmt::format("Further left is better. {} The dot is the median (p50): half of the "
+                              "{} were as fast; the line ends at p99, which one {} in a hundred "
+                              "exceeded. A long line is mostly the machine doing something else.",
+                              words.timed, words.requests, words.request),
        .axis = Figure::Axis::kLogarithmic},
       of_loads(report.least_depth(), [](const ReportLoad& load) {
         return Figure::Mark{.value = load.p50_us, .to = load.p99_us};
@@ -72,16 +84,14 @@ Figure latency(const Report& report) {
 }
 
 Figure in_sight(const Report& report) {
+  const WorkloadWords& words = words_for(report.workload);
   return by_size(
       report,
       {.id = "in-sight",
-       .title = "Guest bytes in sight of the device, for each byte of a request in flight",
-       .axis_title = "bytes per byte requested, in powers of ten",
-       .reading = "0 is nothing, 1 exactly what was asked for. More is somebody else's: a model "
-                  "that shares whole pages shows 4 KiB for a request of 512 bytes (8 for each), "
-                  "and one without any protection all of the guest. A read shows what its buffer "
-                  "held before. Sealed bytes (region-aes, region-chacha) are not in sight: but the "
-                  "device has the key, and sees what it opens.",
+       .title = fmt::format("Guest bytes in sight of the device, for each byte of a {} in flight",
+                            words.request),
+       .axis_title = fmt::format("bytes per byte of a {}, in powers of ten", words.request),
+       .reading = std::string(words.in_sight),
        .axis = Figure::Axis::kLogarithmicZero},
       [](const ReportModel& model, std::uint64_t bytes, bool write) -> FigureMark {
         const ReportExposure* const exposure = find_exposure(model, bytes, write);
@@ -96,11 +106,10 @@ Figure copies(const Report& report) {
       {.id = "copies",
        .title = "Copies for the model's sake",
        .axis_title = "copies of each byte",
-       .reading = "Shorter is better. How often a byte is copied between the application and the "
-                  "device; the disk's own copy, the same for all, is left out."},
-      of_loads(report.most_depth(), [](const ReportLoad& load) {
-        return Figure::Mark{.value = load.copies_per_byte, .to = std::nullopt};
-      }));
+       .reading = fmt::format("Shorter is better. How often a byte is copied between the "
+                              "application and the device; {}, the same for all, is left out.",
+                              words_for(report.workload).own_copy)},
+      of_loads(report.most_depth(), &ReportLoad::copies_per_byte));
 }
 
 Figure messages(const Report& report) {
@@ -108,26 +117,24 @@ Figure messages(const Report& report) {
       report,
       {.id = "messages",
        .title = "Messages to the trusted part",
-       .axis_title = "messages per request",
+       .axis_title = fmt::format("messages per {}", words_for(report.workload).request),
        .reading = "Shorter is better. Each stands for a hypercall: the driver stops and waits for "
                   "somebody else. A copying VMM is woken, but not asked."},
-      of_loads(report.most_depth(), [](const ReportLoad& load) {
-        return Figure::Mark{.value = load.messages_per_request, .to = std::nullopt};
-      }));
+      of_loads(report.most_depth(), &ReportLoad::messages_per_request));
 }
 
 Figure processor_time(const Report& report) {
+  const WorkloadWords& words = words_for(report.workload);
   return by_size(
       report,
       {.id = "cpu",
        .title = "Processor time of all processes together",
        .axis_title = "ns per byte",
-       .reading = "Shorter is better. Small requests cost by the request, large ones by the byte; "
-                  "each size has an axis of its own.",
+       .reading = fmt::format("Shorter is better. Small {} cost by the {}, large ones by the byte; "
+                              "each size has an axis of its own.",
+                              words.requests, words.request),
        .axis = Figure::Axis::kLinearEach},
-      of_loads(report.most_depth(), [](const ReportLoad& load) {
-        return Figure::Mark{.value = load.cpu_ns_per_byte, .to = std::nullopt};
-      }));
+      of_loads(report.most_depth(), &ReportLoad::cpu_ns_per_byte));
 }
 
 Figure by_model(const Report& report, Figure figure,
@@ -149,9 +156,10 @@ Figure pool_most(const Report& report) {
       {.id = "pool",
        .title = "The most that a pool had in use, or that was shared, at a time",
        .axis_title = "KiB",
-       .reading = "Shorter is better: memory for bounce buffers and rings, or pages that are "
-                  "shared. All models had the same requests in flight, so a difference is what a "
-                  "model adds; open has neither.",
+       .reading = fmt::format("Shorter is better: memory for bounce buffers and rings, or pages "
+                              "that are shared. All models had the same {} in flight, so a "
+                              "difference is what a model adds; open has neither.",
+                              words_for(report.workload).requests),
        .series = {"pool or shared pages"}},
       [](const ReportModel& model) {
         return std::vector{static_cast<double>(pool_most_bytes(model)) / 1024};
@@ -171,7 +179,7 @@ Figure trusted_lines(const Report& report) {
        .series = {"the trusted process", "libraries it uses on what others wrote"}},
       [](const ReportModel& model) {
         return std::vector{static_cast<double>(model.own_lines),
-                           static_cast<double>(model.library_lines)};
+                           static_cast<double>(model.borrowed_lines)};
       });
   figure.panels.front().title.clear();
   return figure;

@@ -8,6 +8,7 @@
 #include "compare/report/escape.h"
 #include "compare/report/figures.h"
 #include "compare/report/scale.h"
+#include "compare/report/words.h"
 
 namespace airlock::compare {
 
@@ -51,7 +52,7 @@ forecast.</li>
 device's BAR, an MPU and SEV all become "the device has this file".</li>
 <li>The guest, the device and the trusted part run on the same processors: where there are fewer
 than busy processes, a model with a trusted part pays for that too.</li>
-<li>The disk is memory, so differences are larger than with a real one. Times depend on the machine
+<li>The {} is memory, so differences are larger than with a real one. Times depend on the machine
 and on what else it does; bytes in sight, copies, messages and lines do not.</li>
 </ul>
 )";
@@ -74,11 +75,10 @@ class PageText {
 void put_run(PageText& page, const Report& report) {
   page.add("<h1>Ways to keep a device out of a guest's memory, side by side</h1>\n<p>");
   page.put(
-      "<code>airlock compare</code> sent the same random requests, through the same rings to the "
-      "same disk in memory, once for every model: a way to let a device at the guest's buffers, "
-      "and "
-      "at nothing else. Guest, device and trusted part are processes; {} rounds, in turns.</p>\n",
-      report.rounds);
+      "<code>airlock compare</code> sent {}, once for every model: a way to let a device at the "
+      "guest's buffers, and at nothing else. Guest, device and trusted part are processes; {} "
+      "rounds, in turns.</p>\n",
+      words_for(report.workload).ran, report.rounds);
   page.put("<dl>\n<dt>when</dt><dd>{}</dd>\n<dt>airlock</dt><dd>{}</dd>\n", escaped(report.when),
            escaped(report.version));
   page.put("<dt>workload</dt><dd>{}</dd>\n", escaped(report.workload));
@@ -98,7 +98,7 @@ void put_models(PageText& page, const Report& report) {
     page.put(R"(<tr><th>{}</th><td class="text">{}</td><td class="text">{}</td>)",
              escaped(model.name), escaped(model.what), escaped(model.trust));
     page.cell(model.own_lines == 0 ? "none"
-                                   : fmt::format("{} + {}", model.own_lines, model.library_lines));
+                                   : fmt::format("{} + {}", model.own_lines, model.borrowed_lines));
     page.cell(fmt::format("{}", model.found_bytes));
     page.add("</tr>\n");
   }
@@ -107,6 +107,10 @@ void put_models(PageText& page, const Report& report) {
       "libraries that it uses on what others wrote. Found beyond: bytes of the guest, of buffers "
       "that it gave to nobody, which the device could see in the end: 0 unless nothing keeps it "
       "in.</p>\n");
+  for (const ReportLeftOut& one : report.left_out) {
+    page.put("<p class=\"note\">Left out: {}, since {}.</p>\n", escaped(one.name),
+             escaped(one.why));
+  }
 }
 
 void put_flushes(PageText& page, const Report& report) {
@@ -127,6 +131,26 @@ void put_flushes(PageText& page, const Report& report) {
       "</table></div>\n<p class=\"note\">Measured by itself: the guest takes a page back from its "
       "devices and puts something private there. Anything but 0 in the third and fourth column is "
       "a hole: a device read it by a translation that the guest had flushed.</p>\n");
+}
+
+void put_buses(PageText& page, const Report& report) {
+  if (report.buses.empty()) return;
+  page.add(
+      "<h2>A window enforced by the bus</h2>\n<div class=\"wide\"><table>\n<tr><th>window</th>"
+      "<th>frames through the pool</th><th>private bytes</th><th>read by the card</th>"
+      "<th>faults</th><th>taken away</th></tr>\n");
+  for (const ReportBus& bus : report.buses) {
+    page.put("<tr><th>{}</th>", bus.locked ? "locked" : "none");
+    for (const std::uint64_t count : {bus.frames, bus.private_bytes, bus.read_bytes, bus.faults})
+      page.cell(fmt::format("{}", count));
+    page.cell(bus.opened ? "yes" : "no");
+    page.add("</tr>\n");
+  }
+  page.add(
+      "</table></div>\n<p class=\"note\">Measured by itself: a network card without an IOMMU sends "
+      "and receives through a pool, and then reads whatever its bus lets it. Anything but 0 in the "
+      "fourth column is the guest's own: a pool alone keeps in who wants to be. Taken away: "
+      "whether the system could switch the window off after firmware had set it.</p>\n");
 }
 
 void put_figures(PageText& page, const Report& report) {
@@ -151,8 +175,9 @@ void put_row(PageText& page, const ReportModel& model, const ReportLoad& load) {
 }
 
 void put_table(PageText& page, const Report& report, const ReportLoad& kind) {
-  page.put("<h3>{} of {} bytes, {} at a time</h3>\n<div class=\"wide\"><table>\n",
-           kind.write ? "Writes" : "Reads", kind.request_bytes, kind.depth);
+  const WorkloadWords& words = words_for(report.workload);
+  page.put("<h3>{} {} bytes, {} at a time</h3>\n<div class=\"wide\"><table>\n",
+           kind.write ? words.writes_of : words.reads_of, kind.request_bytes, kind.depth);
   page.add(
       "<tr><th>model</th><th>MB/s</th><th>p50, us</th><th>p99, us</th><th>CPU, ns/byte</th>"
       "<th>copies</th><th>stand-ins</th><th>messages</th><th>in sight</th></tr>\n");
@@ -164,10 +189,11 @@ void put_table(PageText& page, const Report& report, const ReportLoad& kind) {
 }
 
 void put_tables(PageText& page, const Report& report) {
-  page.add(
+  page.put(
       "<h2>All numbers</h2>\n<p class=\"note\">Copies, stand-ins: of each byte; messages: of each "
-      "request. In sight: guest bytes for each byte of a request in flight, and + if some were "
-      "still in sight after it.</p>\n");
+      "{0}. In sight: guest bytes for each byte of a {0} in flight, and + if some were still in "
+      "sight after it.</p>\n",
+      words_for(report.workload).request);
   if (report.models.empty()) return;
   for (const ReportLoad& kind : report.models.front().loads)
     put_table(page, report, kind);
@@ -182,7 +208,8 @@ std::string page_of(const Report& report) {
   put_models(page, report);
   put_figures(page, report);
   put_flushes(page, report);
-  page.add(kLimits);
+  put_buses(page, report);
+  page.put(kLimits, words_for(report.workload).behind);
   put_tables(page, report);
   page.add("</body>\n</html>\n");
   return page.take();

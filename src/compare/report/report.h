@@ -38,11 +38,17 @@ struct ReportModel {
   std::string name;
   std::string what;
   std::string trust;
-  std::uint64_t own_lines = 0;  // of trusted code
-  std::uint64_t library_lines = 0;
-  std::uint64_t found_bytes = 0;  // of buffers given to nobody
+  std::uint64_t own_lines = 0;       // of trusted code
+  std::uint64_t borrowed_lines = 0;  // of libraries that it uses on what others wrote
+  std::uint64_t found_bytes = 0;     // of buffers given to nobody
   std::vector<ReportExposure> exposures;
   std::vector<ReportLoad> loads;
+};
+
+/// A model that carries no such workload, and why.
+struct ReportLeftOut {
+  std::string name;
+  std::string why;
 };
 
 /// What devices read of pages that were taken back, behind a two-stage IOMMU (SYS-8).
@@ -52,6 +58,16 @@ struct ReportFlush {
   std::uint64_t hardware_stale_reads = 0;
   std::uint64_t emulated_stale_reads = 0;
   double unmap_us = 0;
+};
+
+/// What a card with firmware of its own read over its bus (SYS-12).
+struct ReportBus {
+  bool locked = false;              // to a window, by the guest's firmware
+  std::uint64_t frames = 0;         // that went through its pool before, intact
+  std::uint64_t private_bytes = 0;  // that there were beside the pool
+  std::uint64_t read_bytes = 0;     // and that the card read
+  std::uint64_t faults = 0;         // that the bus recorded
+  bool opened = false;              // the system could take the window away
 };
 
 struct Report {
@@ -65,7 +81,9 @@ struct Report {
   std::uint64_t processors = 0;
   std::uint64_t rounds = 0;
   std::vector<ReportModel> models;
+  std::vector<ReportLeftOut> left_out;
   std::vector<ReportFlush> flushes;  // empty: not measured
+  std::vector<ReportBus> buses;      // the same
 
   /// The sizes of requests that there are loads of, each once, ascending.
   [[nodiscard]] std::vector<std::uint64_t> sizes() const;

@@ -19,7 +19,7 @@ ReportModel model_named(std::string name) {
                     .what = "copies",
                     .trust = "a file",
                     .own_lines = 221,
-                    .library_lines = 370,
+                    .borrowed_lines = 370,
                     .found_bytes = 0,
                     .exposures = {},
                     .loads = {}};
@@ -59,7 +59,9 @@ Report report_with(std::vector<ReportModel> models) {
           .processors = 2,
           .rounds = 3,
           .models = std::move(models),
-          .flushes = {}};
+          .left_out = {},
+          .flushes = {},
+          .buses = {}};
 }
 
 std::size_t times(const std::string& text, std::string_view part) {
@@ -143,6 +145,22 @@ TEST(ReportPage, SaysWhatWasRunWhereAndLoadsNothing) {
     EXPECT_EQ(page.find(part), std::string::npos) << part;
 }
 
+TEST(ReportPage, SpeaksOfFramesWhereTheyWereCarried) {
+  Report report = report_with({model_named("one")});
+  report.left_out.push_back({.name = "two", .why = "<it> is full"});
+  const std::string disk = page_of(report);
+  EXPECT_NE(disk.find("<h3>Reads of 512 bytes, 1 at a time</h3>"), std::string::npos);
+  EXPECT_NE(disk.find("Left out: two, since &lt;it&gt; is full."), std::string::npos);
+  report.workload = "net";
+  const std::string net = page_of(report);
+  for (const char* part : {"<h3>Received frames of 512 bytes, 1 at a time</h3>",
+                           "<h3>Sent frames of 4096 bytes", "Latency of one frame at a time",
+                           "messages per frame", "The wire is memory", ">sent</text>"})
+    EXPECT_NE(net.find(part), std::string::npos) << part;
+  for (const char* part : {"disk", "Reads of", ">writes</text>", "request"})
+    EXPECT_EQ(net.find(part), std::string::npos) << part;
+}
+
 TEST(ReportPage, HasTheTwoStagesWhereTheyWereMeasured) {
   Report report = report_with({model_named("one")});
   EXPECT_EQ(page_of(report).find("two-stage"), std::string::npos);
@@ -152,6 +170,19 @@ TEST(ReportPage, HasTheTwoStagesWhereTheyWereMeasured) {
                             .emulated_stale_reads = 1233,
                             .unmap_us = 1.5});
   EXPECT_NE(page_of(report).find("<th>unseen</th><td>1234</td><td>0</td><td>1233</td><td>1.5</td>"),
+            std::string::npos);
+}
+
+TEST(ReportPage, HasTheBusWhereItWasMeasured) {
+  Report report = report_with({model_named("one")});
+  EXPECT_EQ(page_of(report).find("enforced by the bus"), std::string::npos);
+  report.buses = {
+      {.frames = 100, .private_bytes = 2222, .read_bytes = 1111, .faults = 0, .opened = true},
+      {.locked = true, .frames = 100, .private_bytes = 2222, .faults = 33}};
+  const std::string page = page_of(report);
+  EXPECT_NE(page.find("<th>none</th><td>100</td><td>2222</td><td>1111</td><td>0</td><td>yes</td>"),
+            std::string::npos);
+  EXPECT_NE(page.find("<th>locked</th><td>100</td><td>2222</td><td>0</td><td>33</td><td>no</td>"),
             std::string::npos);
 }
 
