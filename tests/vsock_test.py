@@ -94,6 +94,35 @@ class Vsock(unittest.TestCase):
                 self.assertEqual(done.returncode, 2)
                 self.assertIn(what, done.stderr)
 
+    @contextlib.contextmanager
+    def echo(self, port):
+        """Somebody who echoes what comes to a port of the host."""
+        def serve(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    with listener.accept()[0] as connection:
+                        with contextlib.suppress(ConnectionResetError):
+                            while some := connection.recv(4096):
+                                connection.sendall(some)
+
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.uds.with_name(f"{self.uds.name}_{port}")))
+            listener.listen()
+            thread = threading.Thread(target=serve, args=(listener,))
+            thread.start()
+            try:
+                yield
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+
+    def test_keeps_to_the_credit_that_a_driver_grants(self):
+        with self.device() as device, self.echo(80):
+            done = harness.airlock("check", "--device", f"vfio-user:{device.socket}",
+                                   "--vsock-port", "80", "--only", "VIRTIO-5.10.6.3.2")
+        self.assertEqual([line.split()[:2] for line in done.stdout.splitlines()],
+                         [["VIRTIO-5.10.6.3.2/valid", "pass"], ["VIRTIO-5.10.6.3.2/limit", "pass"]])
+
     def refused(self, *arguments):
         return harness.airlock("serve", "vsock", "--socket", self.directory / "v.sock", *arguments,
                                check=False)

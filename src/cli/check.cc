@@ -123,7 +123,7 @@ Outcome check_device(const CheckOptions& options) {
   };
   Reporter reporter(options.device, options.json);
   const auto done = conformance::run_checks(
-      connect, *checks, {.destructive = options.destructive},
+      connect, *checks, {.destructive = options.destructive, .vsock_port = options.vsock_port},
       [&](const conformance::Check& check, const conformance::Finding& finding) {
         reporter.add(check, finding);
       });

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@ struct CheckOptions {
   bool list = false;
   bool destructive = false;  // may write to the disk
   bool json = false;
+  std::optional<std::uint32_t> vsock_port;  // of the host, where somebody echoes
 };
 
 /// `airlock check`: the conformance suite over one device, a line a check. Fails if one failed.

@@ -102,8 +102,14 @@ template <class Done>
 Result<void> Vsock::until(const Done& done) {
   const Deadline deadline = Deadline::after(options_.timeout);
   for (;;) {
+    // HD-19: a device that always has something to say is looked at once more, and no more.
+    const bool late = deadline.passed();
     const bool came = TRY(process());
     if (done()) return {};
+    if (late) {
+      TRY(device_->check());
+      return fail(deadline.error());
+    }
     if (came) continue;
     TRY(link_.wait(deadline));
   }

@@ -54,6 +54,7 @@ void Vsock::lose_all() {
     }
     socket.state = State::kReset;
     socket.say_response = socket.say_credit = socket.say_reset = false;
+    by_ports_.erase(socket.ports);
   }
   refusals_.clear();
 }

@@ -64,6 +64,7 @@ void FakeVsock::show(ring::DeviceQueue& queue) {
 
 void FakeVsock::notify(std::uint16_t queue) {
   if (queue == spec::VIRTIO_VSOCK_QUEUE_TX && !deaf) serve();
+  if (on_notify) on_notify(queue);
 }
 
 void FakeVsock::serve() {

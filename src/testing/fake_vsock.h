@@ -30,6 +30,8 @@ class FakeVsock final : public pci::VirtioModel {
                                spec::feature(spec::VIRTIO_VSOCK_F_NO_IMPLIED_STREAM);
   /// Called with each packet of the driver.
   std::function<void(const Header&, std::string_view)> on_packet;
+  /// Called with the queue of each notification, after what was sent is taken.
+  std::function<void(std::uint16_t)> on_notify;
   std::vector<Header> heard;
   std::uint16_t queues_offered = spec::VIRTIO_VSOCK_QUEUES;
   bool deaf = false;  // takes no packets; so it is after one that lies about its length

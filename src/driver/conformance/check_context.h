@@ -48,6 +48,9 @@ class CheckContext {
     std::chrono::milliseconds timeout{3000};  // for each thing that the device must do
     std::chrono::milliseconds quiet{20};      // how long is watched that it does nothing
     std::uint64_t foreign_requests = 0;       // that it sent before, over other transports
+    /// Where somebody who echoes listens, behind a socket device; nothing: nobody is known to.
+    // NOLINTNEXTLINE(readability-redundant-member-init): lets initializers leave it out
+    std::optional<std::uint32_t> vsock_port{};
   };
 
   /// Reads configuration space and the offer. The transport outlives this.

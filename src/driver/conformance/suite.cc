@@ -121,12 +121,12 @@ class SuiteRun {
 std::vector<const Check*> all_checks() {
   std::vector<const Check*> all;
   for (const auto& table :
-       {pci_checks(),         pci_window_checks(),   region_checks(),     common_checks(),
-        vector_checks(),      feature_checks(),      status_checks(),     address_checks(),
-        chain_checks(),       used_checks(),         event_checks(),      indirect_checks(),
-        queue_reset_checks(), blk_config_checks(),   blk_checks(),        blk_write_checks(),
-        console_checks(),     rng_checks(),          net_config_checks(), net_checks(),
-        vsock_checks(),       vsock_packet_checks(), confinement_checks()}) {
+       {pci_checks(),         pci_window_checks(),   region_checks(),       common_checks(),
+        vector_checks(),      feature_checks(),      status_checks(),       address_checks(),
+        chain_checks(),       used_checks(),         event_checks(),        indirect_checks(),
+        queue_reset_checks(), blk_config_checks(),   blk_checks(),          blk_write_checks(),
+        console_checks(),     rng_checks(),          net_config_checks(),   net_checks(),
+        vsock_checks(),       vsock_packet_checks(), vsock_credit_checks(), confinement_checks()}) {
     for (const Check& check : table)
       all.push_back(&check);
   }
