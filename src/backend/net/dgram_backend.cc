@@ -14,9 +14,6 @@ namespace airlock::backend {
 
 namespace {
 
-// What receive() looks at of a peer that sends nothing else.
-constexpr int kMalformedInARow = 64;
-
 class DgramChannel final : public NetChannel {
  public:
   DgramChannel(SocketLink& link, NetCounters& counters)

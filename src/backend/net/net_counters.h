@@ -8,6 +8,9 @@
 
 namespace airlock::backend {
 
+/// What receive() looks at of an other end that sends nothing but malformed frames.
+inline constexpr int kMalformedInARow = 64;
+
 /// NetBackendCounts, as the threads of all channels count.
 class NetCounters {
  public:

@@ -47,12 +47,37 @@ Result<void> connect_within_time(const Fd& socket, const SocketAddress& remote) 
   return await_connected(socket);
 }
 
-/// Removes what is at the path of `address`, if that is a socket.
-void remove_socket_file(const SocketAddress& address) {
+/// A socket's file, to be known again.
+struct BoundFile {
+  dev_t device = 0;
+  ino_t inode = 0;
+
+  friend bool operator==(const BoundFile&, const BoundFile&) = default;
+};
+
+/// The socket's file at `address`, if there is one.
+std::optional<BoundFile> bound_file(const SocketAddress& address) {
   const auto path = address.path();
   struct stat status = {};
-  if (!path || lstat(path->c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return;
-  static_cast<void>(unlink(path->c_str()));
+  if (!path || lstat(path->c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return {};
+  return BoundFile{.device = status.st_dev, .inode = status.st_ino};
+}
+
+/// Makes way at `address`, where a socket's file is: removes one that is `own`, or that nobody has
+/// any more. Errors: kSystem (EADDRINUSE: somebody has it, or may).
+Result<void> make_way(const SocketAddress& address, int type, std::optional<BoundFile> own) {
+  const auto found = bound_file(address);
+  if (!found) return {};  // of anything else bind() speaks
+  if (found != own) {
+    const Fd probe = TRY(make_socket(address.family(), type));
+    const auto there = address.connect(probe);
+    // Only "refused" proves that nobody is there: a full backlog, another type of socket, one that
+    // talks to somebody else or a missing permission does not.
+    if (there || there.error() != system_error(ECONNREFUSED)) return fail(system_error(EADDRINUSE));
+  }
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): found by its path
+  if (unlink(address.path()->c_str()) != 0 && errno != ENOENT) return fail(system_error());
+  return {};
 }
 
 /// A frame waits for no other, to be sent with it: we put them together ourselves.
@@ -132,18 +157,19 @@ SocketMaker stream_to(const SocketAddress& remote) {
 }
 
 SocketMaker datagrams_between(const SocketAddress& local, const SocketAddress& remote) {
-  return [local, remote]() -> Result<Fd> {
+  // The last one may be in use by a thread yet that does not know that its peer is gone.
+  return [local, remote, own = std::optional<BoundFile>()]() mutable -> Result<Fd> {
     Fd socket = TRY(make_socket(remote.family(), SOCK_DGRAM));
-    remove_socket_file(local);
+    TRY(make_way(local, SOCK_DGRAM, own));
     TRY(local.bind(socket));
+    own = bound_file(local);
     TRY(remote.connect(socket));
     return socket;
   };
 }
 
 Result<Fd> listen_at(const SocketAddress& local) {
-  if (local.family() == AF_UNIX && stream_to(local)()) return fail(system_error(EADDRINUSE));
-  remove_socket_file(local);
+  TRY(make_way(local, SOCK_STREAM, {}));
   Fd socket = TRY(make_socket(local.family(), SOCK_STREAM));
   const int on = 1;
   static_cast<void>(setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));

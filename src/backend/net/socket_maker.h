@@ -17,8 +17,9 @@ using SocketMaker = std::function<Result<Fd>()>;
 /// A stream to `remote`.
 SocketMaker stream_to(const SocketAddress& remote);
 
-/// Datagrams between `local`, which is bound each time anew (a file is replaced), and `remote`,
-/// which must be there if it is a file.
+/// Datagrams between `local`, which is bound each time anew, and `remote`, which must be there if
+/// it is a file. The file of `local` is replaced if nobody has it any more, or if the maker made
+/// it. Errors of the maker: kSystem (EADDRINUSE: somebody has it).
 SocketMaker datagrams_between(const SocketAddress& local, const SocketAddress& remote);
 
 /// A listening stream socket at `local`; a file that nobody listens on any more is replaced.

@@ -23,6 +23,7 @@
 #include "backend/net/gather.h"
 #include "backend/net/net_checksum.h"
 #include "backend/net/net_counters.h"
+#include "backend/net/tap_frame.h"
 #include "backend/net/writable_wake.h"
 #include "base/check.h"
 #include "base/log.h"
@@ -148,27 +149,10 @@ class TapChannel final : public NetChannel {
 
 Result<std::optional<std::size_t>> TapChannel::receive(spec::VirtioNetHdr& header,
                                                        std::span<std::byte> frame) {
-  CHECK(frame.size() >= kNetFrameMax);
-  std::array<iovec, 2> parts{{{.iov_base = &header, .iov_len = sizeof header},
-                              {.iov_base = frame.data(), .iov_len = kNetFrameMax}}};
-  for (;;) {
-    const ssize_t got = ::readv(queue_.fd(), parts.data(), parts.size());
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN) return std::nullopt;
-      if (errno != EBADFD) return fail(system_error());
-      lost_interface();
-      return std::nullopt;
-    }
-    const auto bytes = static_cast<std::size_t>(got);
-    const std::size_t length = bytes < sizeof header ? 0 : bytes - sizeof header;
-    if (!is_frame_length(length) || !header_fits(header, length)) {
-      state_.counters.count_malformed();
-      continue;
-    }
-    header.num_buffers.set(0);
-    return length;
-  }
+  auto got = read_tap_frame(queue_.fd(), header, frame, state_.counters);
+  if (got || got.error() != system_error(EBADFD)) return got;
+  lost_interface();
+  return std::nullopt;
 }
 
 NetSendResult TapChannel::send(const spec::VirtioNetHdr& header,
