@@ -217,7 +217,7 @@ TEST_P(EncryptedDisk, RefusesAnAnswerThatWasChanged) {
   EXPECT_EQ(MUST(disk.read(0, 4096)), canaries(4096));
 }
 
-// ENC-4, ENC-5: fresh keys and salts with every reset, of the device or of a queue.
+// SYS-9, ENC-4, ENC-5: fresh keys and salts with every reset, of the device or of a queue.
 TEST_P(EncryptedDisk, StartsAnewAfterResets) {
   Disk disk(options());
   std::vector<std::uint64_t> words;  // of keys, as they are written

@@ -51,6 +51,16 @@ bool connection_ended(HostileDriver& driver) {
 
 }  // namespace
 
+void take_memory_back(HostileDriver& driver) {
+  driver.exchange(spec::VFIO_USER_DMA_UNMAP, vfio_user::bytes_of(spec::VfioUserDmaUnmap{
+                                                 .argsz = 24,
+                                                 .flags = 0,
+                                                 .address = HostileDriver::kGuestAddress,
+                                                 .size = HostileDriver::kMemoryBytes}));
+  const auto& reply = driver.last_reply();
+  EXPECT_TRUE(reply && reply->header.error == 0);
+}
+
 struct HostileDriverTest::Before {
   std::uint8_t status = 0;
   std::uint64_t violations = 0;

@@ -42,6 +42,9 @@ struct HostileCase {
   friend void PrintTo(const HostileCase& hostile, std::ostream* stream) { *stream << hostile.name; }
 };
 
+/// The VMM takes all of the driver's memory back, and expects the device to agree.
+void take_memory_back(HostileDriver& driver);
+
 /// Runs one case on a device of its own. Around each: a canary on the disk that no attack may
 /// change, guards in the driver's memory that no chain names, as many open fds afterwards as
 /// before. Around each class of cases: fds, memory, and threads that sleep when nothing is asked of
