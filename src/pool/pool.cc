@@ -228,8 +228,7 @@ Result<Pinned> Pool::pin(std::span<const std::byte> bytes) {
   // Of the same memory, as was just checked: the pointers may be subtracted.
   const auto offset = static_cast<std::uint64_t>(bytes.data() - region_.in_place().data());
   const window::RegionOffset slot{offset & ~(kSlotBytes - 1)};
-  Pool* const other = other_with(slot);
-  return (other != nullptr ? *other : *this).pin_own(offset, bytes.size());
+  return part_with(slot).pin_own(offset, bytes.size());
 }
 
 Result<Pinned> Pool::pin_own(std::uint64_t offset, std::uint64_t bytes) {
@@ -251,8 +250,7 @@ Result<Pinned> Pool::pin_own(std::uint64_t offset, std::uint64_t bytes) {
 }
 
 Result<void> Pool::unpin(const Pinned& pinned) {
-  Pool* const other = other_with(pinned.buffer);
-  return (other != nullptr ? *other : *this).unpin_own(pinned);
+  return part_with(pinned.buffer).unpin_own(pinned);
 }
 
 Result<void> Pool::unpin_own(const Pinned& pinned) {
@@ -440,10 +438,10 @@ bool Pool::is_mine(window::RegionOffset offset) const {
   return slot >= first_slot_ && slot < end_slot_;
 }
 
-Pool* Pool::other_with(window::RegionOffset offset) const {
+Pool& Pool::part_with(window::RegionOffset offset) {
   const auto found =
       std::ranges::find_if(others_, [&](const Pool* other) { return other->is_mine(offset); });
-  return found == others_.end() ? nullptr : *found;
+  return found == others_.end() ? *this : **found;
 }
 
 std::unexpected<Error> Pool::bad_handle(window::RegionOffset offset) {

@@ -200,7 +200,8 @@ class Pool {
   [[nodiscard]] bool ever_fits(std::uint64_t slots, std::uint64_t alignment) const;
   Result<Place> place_of(window::RegionOffset offset);
   [[nodiscard]] bool is_mine(window::RegionOffset offset) const;
-  [[nodiscard]] Pool* other_with(window::RegionOffset offset) const;
+  /// The part that `offset` lies in; this one, if in none.
+  [[nodiscard]] Pool& part_with(window::RegionOffset offset);
   Result<Pinned> pin_own(std::uint64_t offset, std::uint64_t bytes);
   Result<void> unpin_own(const Pinned& pinned);
   std::unexpected<Error> bad_handle(window::RegionOffset offset);
