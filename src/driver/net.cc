@@ -135,17 +135,13 @@ Result<NetInfo> Net::read_info() {
 
 void Net::make_queues() {
   const std::uint16_t pairs = std::clamp<std::uint16_t>(options_.pairs, 1, info_.pairs_max);
+  const NetReceiveLimits limits{
+      .info = info_, .pool_bytes = options_.receive_bytes, .spin = options_.spin};
   for (std::uint16_t i = 0; i < pairs; i++) {
     if (options_.receive_in_place) {
-      in_place_receivers_.push_back(std::make_unique<NetInPlaceReceiver>(
-          *device_,
-          NetInPlaceReceiver::Limits{
-              .info = info_, .pool_bytes = options_.receive_bytes, .spin = options_.spin}));
+      in_place_receivers_.push_back(std::make_unique<NetInPlaceReceiver>(*device_, limits));
     } else {
-      receivers_.push_back(std::make_unique<NetReceiver>(
-          *device_,
-          NetReceiver::Limits{
-              .info = info_, .pool_bytes = options_.receive_bytes, .spin = options_.spin}));
+      receivers_.push_back(std::make_unique<NetReceiver>(*device_, limits));
     }
     senders_.push_back(std::make_unique<NetSender>(
         *device_, NetSender::Limits{.info = info_, .spin = options_.spin, .pool_home = i}));

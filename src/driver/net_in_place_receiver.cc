@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "driver/net_receiving.h"
-
 namespace airlock::driver {
 
 namespace {

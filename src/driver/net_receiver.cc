@@ -6,7 +6,6 @@
 #include <cstring>
 #include <utility>
 
-#include "driver/net_receiving.h"
 #include "driver/sealed_message.h"
 
 namespace airlock::driver {

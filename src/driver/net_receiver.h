@@ -9,6 +9,7 @@
 
 #include "driver/net_info.h"
 #include "driver/net_packet.h"
+#include "driver/net_receiving.h"
 #include "driver/net_ring.h"
 #include "pool/buffer.h"
 #include "spec/virtio_net.h"
@@ -23,11 +24,7 @@ namespace airlock::driver {
 /// frame, costs the frame alone.
 class NetReceiver {
  public:
-  struct Limits {
-    NetInfo info;
-    std::uint64_t pool_bytes = 0;      // of buffers, at most
-    std::chrono::microseconds spin{};  // before a wait goes to sleep
-  };
+  using Limits = NetReceiveLimits;
 
   NetReceiver(VirtioDevice& device, const Limits& limits);
   ~NetReceiver();

@@ -3,6 +3,7 @@
 // What receive queues have in common, whether they copy frames out or leave them where they are.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -14,6 +15,12 @@
 namespace airlock::driver {
 
 inline constexpr std::uint32_t kNetHeaderBytes = sizeof(spec::VirtioNetHdr);
+
+struct NetReceiveLimits {
+  NetInfo info;
+  std::uint64_t pool_bytes = 0;      // of buffers that the device has, at most
+  std::chrono::microseconds spin{};  // before a wait goes to sleep
+};
 
 /// Of a buffer, whole slots, that the largest frame fits into with its header and a `tag`.
 std::uint32_t whole_frame_buffer_bytes(const NetInfo& info, std::uint64_t tag_bytes);

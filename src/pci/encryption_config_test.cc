@@ -133,7 +133,7 @@ TEST_F(EncryptionConfigTest, TakesNothingBeforeFeaturesOk) {
   EXPECT_EQ(state(), 0U);
 }
 
-// ENC-2, ENC-4: the queue gets it whole, the salt with it; nobody else.
+// SYS-9, ENC-2, ENC-4: the queue gets it whole, the salt with it; nobody else.
 TEST_F(EncryptionConfigTest, HandsAKeyToItsQueueAndToNobodyElse) {
   negotiate();
   expect_no_key();
@@ -158,7 +158,7 @@ TEST_F(EncryptionConfigTest, HandsAKeyToItsQueueAndToNobodyElse) {
   expect_no_key();
 }
 
-// ENC-3: from DRIVER_OK on what is written changes nothing, and keys still read as zero.
+// SYS-9, ENC-3: from DRIVER_OK on what is written changes nothing, and keys still read as zero.
 TEST_F(EncryptionConfigTest, LocksAtDriverOk) {
   negotiate();
   set_up(0, 0x22222222);

@@ -301,7 +301,7 @@ TEST_P(SealedAnswers, AreWhatTheDeviceSealedOrNothing) {
 
 // --- life ----------------------------------------------------------------------------------------
 
-// ENC-5: a process that takes another's place has no counters to go on from.
+// SYS-9, ENC-5: a process that takes another's place has no counters to go on from.
 TEST(SealedDeviceQueue, DoesNotGoOnFromARecord) {
   SealedPair pair{{}};
   testing::StatePage page;
