@@ -26,8 +26,8 @@ def main(name, about, add_options, measure, text):
     else:
         results = {"date": datetime.date.today().isoformat(), "machine": machine.describe(),
                    "command": " ".join([command, *sys.argv[1:]]), "kernel": options.kernel,
-                   "accelerator": "TCG (without ERMS and FSRM, as it takes "
-                   "`rep movsb` byte by byte)", "rounds": options.rounds}
+                   "accelerator": "TCG (without ERMS, FSRM and FSRS, as it takes "
+                   "`rep movsb` and `rep stosb` byte by byte)", "rounds": options.rounds}
         results |= measure(options, lambda step: print(step, file=sys.stderr))
     options.out.mkdir(parents=True, exist_ok=True)
     stem = options.out / f"{results['date']}-{name}"
