@@ -68,9 +68,10 @@ void add_serve_options(CLI::App& app, ServeOptions& options) {
   add_features(app, options.ring_features, "what the rings are offered with (all on)");
   add_duration(app, "--poll-max", options.poll_max,
                "longest that a queue polls before it naps or sleeps (20us)");
-  add_duration(app, "--nap-max", options.nap_max,
-               "longest that it polls and naps, 40 us at a time, before it asks for a notification "
-               "and sleeps; 0us, or --poll-max 0us: no naps (500us)");
+  add_duration(
+      app, "--nap-max", options.nap_max,
+      "longest that it polls and naps before it asks for a notification and sleeps; 0us, or "
+      "--poll-max 0us: no naps (500us)");
   add_percent(app, "--poll-cpu", options.poll_cpu_percent,
               "share of a core that a queue polls away in vain, at most: it sleeps at once when "
               "that is used up (100%)");

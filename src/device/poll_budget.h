@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 
@@ -32,8 +33,11 @@ class PollBudget {
     unsigned cpu_percent = 100;  // of a core, in any longer stretch: see CpuAllowance
   };
 
-  /// From look to look. Shorter ones find little more, and cost more than they spare.
-  static constexpr Duration kNap = std::chrono::microseconds(40);
+  /// The shortest first nap, and the shortest from look to look after it. Shorter ones find little
+  /// more, and cost more than they spare.
+  static constexpr Duration kFirstNap = std::chrono::microseconds(40);
+  static constexpr Duration kLook = std::chrono::microseconds(16);
+  static constexpr Duration kLongestNap = std::chrono::milliseconds(1);
 
   explicit PollBudget(const Limits& limits)
       : longest_(limits.longest),
@@ -57,6 +61,13 @@ class PollBudget {
     return ever_polls_ && paid_for_ && idle < naps_now_;
   }
 
+  /// How long the next nap is, after `naps` of them and `idle` since the last work. The first one
+  /// is nearly as long as work has lately stayed away; after it work waits for an eighth of the
+  /// time that it took to come, or for a look.
+  [[nodiscard]] Duration nap(Duration idle, unsigned naps) const {
+    return naps == 0 ? first_nap_ : std::clamp(idle / 8, kLook, kLongestNap);
+  }
+
   /// Work came while the queue was polled, after it had been in vain for `polled`.
   void caught(Duration polled) {
     in_vain_ = 0;
@@ -67,6 +78,13 @@ class PollBudget {
     pay(polled + naps * kNapCost);
     if (!paid_for_) return;  // it was not tried
     naps_now_ = adapted(naps_now_, naps_longest_, idle <= kNear * naps_longest_);
+    // Work that a nap's end finds may have waited for most of it; that it was too short is certain
+    // if it took another one.
+    if (naps == 1) first_nap_ = std::max(kFirstNap, first_nap_ * 3 / 4);
+    if (naps > 1 && idle < naps_longest_) {
+      first_nap_ += kLook / 2;
+      first_nap_ = std::clamp(std::min(first_nap_, naps_longest_ / 2), kFirstNap, kLongestNap);
+    }
     ++in_vain_;
     // Work that comes always just too late is not worth the whole budget each time: now and then
     // it is tried again.
@@ -95,6 +113,7 @@ class PollBudget {
   Duration now_;
   Duration naps_longest_;
   Duration naps_now_;
+  Duration first_nap_{kFirstNap};
   bool ever_polls_;
   std::uint32_t in_vain_ = 0;  // budgets that ran out since one did not
   CpuAllowance allowance_;

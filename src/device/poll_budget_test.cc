@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace airlock::device {
 namespace {
@@ -138,6 +139,57 @@ TEST(PollBudget, NeitherPollsNorNapsWhereNothingIsGranted) {
     EXPECT_EQ(budget.open(kStart), 0us);
     EXPECT_FALSE(budget.naps(0us));
   }
+}
+
+/// Naps until `gap` is over, as a worker does; how many, and how late it found the work.
+std::pair<unsigned, PollBudget::Duration> nap_through(PollBudget& budget, microseconds gap) {
+  (void)budget.open(kStart);
+  unsigned naps = 0;
+  PollBudget::Duration idle{};
+  for (; idle < gap && budget.naps(idle); ++naps)
+    idle += budget.nap(idle, naps);
+  budget.missed(0us, std::max<PollBudget::Duration>(idle, gap), naps);
+  return {naps, idle - gap};
+}
+
+// It is known when work comes: few looks, and none long after.
+TEST(PollBudget, TheFirstNapIsNearlyAsLongAsWorkStaysAway) {
+  for (const microseconds gap : {60us, 130us, 200us}) {
+    PollBudget budget({.longest = 1us, .naps_longest = 500us});
+    for (int i = 0; i < 100; ++i)
+      (void)nap_through(budget, gap);
+    unsigned naps = 0;
+    PollBudget::Duration late{};
+    for (int i = 0; i < 100; ++i) {
+      const auto [count, by] = nap_through(budget, gap);
+      naps += count;
+      late += by;
+      EXPECT_LE(by, 40us);
+    }
+    EXPECT_LE(naps, 500U) << gap.count();
+    EXPECT_LE(late, 100 * 20us) << gap.count();
+  }
+}
+
+// Work that comes sooner than it used to is not waited for as long for ever.
+TEST(PollBudget, TheFirstNapShrinksSoon) {
+  PollBudget budget({.longest = 1us, .naps_longest = 500us});
+  for (int i = 0; i < 100; ++i)
+    (void)nap_through(budget, 400us);
+  EXPECT_GT(budget.nap(0us, 0), 200us);
+  for (int i = 0; i < 8; ++i)
+    (void)nap_through(budget, 10us);
+  EXPECT_EQ(budget.nap(0us, 0), PollBudget::kFirstNap);
+}
+
+// However long it may nap, and however long it has.
+TEST(PollBudget, NoNapIsLongerThanAMillisecond) {
+  PollBudget budget({.longest = 1us, .naps_longest = 1h});
+  for (int i = 0; i < 1000; ++i)
+    (void)nap_through(budget, 100ms);
+  EXPECT_EQ(budget.nap(0us, 0), 1ms);
+  EXPECT_EQ(budget.nap(1h, 5), 1ms);
+  EXPECT_EQ(budget.nap(0us, 1), PollBudget::kLook);
 }
 
 // At what a nap is taken to cost, 5 us of every 40, a share of 5 % is used up.

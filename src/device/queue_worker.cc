@@ -140,7 +140,7 @@ bool QueueWorker::look_on(Idle& idle) {
     return true;
   }
   if (!budget_.naps(idle.waited)) return false;
-  nap();
+  nap(budget_.nap(idle.waited, idle.naps));
   ++idle.naps;
   return true;
 }
@@ -171,9 +171,9 @@ void QueueWorker::sleep(Watch watch) {
   ++metrics_->wake_ups;
 }
 
-void QueueWorker::nap() {
-  static constexpr timespec kNap{.tv_sec = 0, .tv_nsec = PollBudget::kNap.count()};
-  wait(Watch::kCompletions, &kNap);
+void QueueWorker::nap(PollBudget::Duration time) {
+  const timespec longest{.tv_sec = 0, .tv_nsec = time.count()};
+  wait(Watch::kCompletions, &longest);
   ++metrics_->naps;
 }
 

@@ -85,7 +85,7 @@ class QueueWorker {
   /// Work came after `idle`, and polling `caught` it, or it took naps or a sleep.
   void end(Idle& idle, bool caught);
   void sleep(Watch watch);
-  void nap();
+  void nap(PollBudget::Duration time);
   /// Until there is something of what is watched, for `longest` (null: for ever).
   void wait(Watch watch, const timespec* longest);
   void finish_in_flight(Order order);
