@@ -60,6 +60,7 @@ struct airlock_device {
 
 	u64 offered; /* the device's features, read once per negotiation (HD-16) */
 	enum airlock_address_mode mode;
+	bool event_idx; /* between the shadows of the queues and the device */
 	u32 generation; /* of the configuration, as the core was told last */
 	unsigned int generation_changes; /* in a row */
 	bool dead; /* gone, or did not answer a reset in time: refuse to go on until it does */

@@ -24,8 +24,10 @@
  */
 #include <linux/bitmap.h>
 #include <linux/cpumask.h>
+#include <linux/dma-direction.h>
 #include <linux/kernel.h>
 #include <linux/log2.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/string.h>
@@ -104,7 +106,7 @@ static long take_owned(struct airlock_slots *slots, struct airlock_area *area,
 }
 
 static long take_in(struct airlock_slots *slots, struct airlock_area *area,
-		    const struct airlock_extent_request *request, bool *scrubbed)
+		    const struct airlock_extent_request *request, bool *zero)
 {
 	unsigned long flags;
 	long head;
@@ -112,7 +114,7 @@ static long take_in(struct airlock_slots *slots, struct airlock_area *area,
 	spin_lock_irqsave(&area->lock, flags);
 	head = take_owned(slots, area, request);
 	if (head >= 0)
-		*scrubbed = airlock_slots_mark_scrubbed(slots, head, request->slot_count);
+		*zero = slots->extents[head].was_zero;
 	spin_unlock_irqrestore(&area->lock, flags);
 	return head;
 }
@@ -123,7 +125,7 @@ static long take_in(struct airlock_slots *slots, struct airlock_area *area,
  * slot lies in one area.
  */
 static long take_anywhere(struct airlock_slots *slots,
-			  const struct airlock_extent_request *request, bool *scrubbed)
+			  const struct airlock_extent_request *request, bool *zero)
 {
 	bool coherent = request->kind == AIRLOCK_EXTENT_COHERENT;
 	unsigned int mask = slots->area_count - 1;
@@ -138,13 +140,13 @@ static long take_anywhere(struct airlock_slots *slots,
 		head = airlock_slots_take_across(slots, request,
 						 coherent ? AIRLOCK_PAGE_SLOTS : 1);
 	if (head >= 0)
-		*scrubbed = airlock_slots_mark_scrubbed(slots, head, request->slot_count);
+		*zero = slots->extents[head].was_zero;
 	unlock_all(slots, flags);
 	return head;
 }
 
 long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request,
-			bool *scrubbed)
+			bool *zero)
 {
 	unsigned int mask = slots->area_count - 1;
 	bool coherent = request->kind == AIRLOCK_EXTENT_COHERENT;
@@ -153,12 +155,12 @@ long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent
 
 	for (i = 0; i <= mask; i++) {
 		unsigned int index = (coherent ? own - i : own + i) & mask;
-		long head = take_in(slots, &slots->areas[index], request, scrubbed);
+		long head = take_in(slots, &slots->areas[index], request, zero);
 
 		if (head >= 0)
 			return head;
 	}
-	return mask ? take_anywhere(slots, request, scrubbed) : -1;
+	return mask ? take_anywhere(slots, request, zero) : -1;
 }
 
 bool airlock_areas_find(struct airlock_slots *slots, unsigned long slot,
@@ -176,33 +178,86 @@ bool airlock_areas_find(struct airlock_slots *slots, unsigned long slot,
 	return extent;
 }
 
-bool airlock_areas_retire(struct airlock_slots *slots, unsigned long slot,
-			  enum airlock_extent_kind kind, struct airlock_extent *record)
+/*
+ * Of an extent across areas the first one's flag speaks: a scrub goes through all areas in order,
+ * and whatever is dirty when it begins the first one is dirty when it comes to the others.
+ */
+static enum airlock_end release_owned(struct airlock_slots *slots, unsigned long head)
 {
+	struct airlock_area *area = airlock_slots_area(slots, head);
+
+	if (!airlock_slots_release(slots, head) || area->scrub_due)
+		return AIRLOCK_END_FREE;
+	area->scrub_due = true;
+	return AIRLOCK_END_SCRUB_DUE;
+}
+
+enum airlock_end airlock_areas_retire(struct airlock_slots *slots, unsigned long slot,
+				      enum airlock_extent_kind kind,
+				      struct airlock_extent *record)
+{
+	enum airlock_end end = AIRLOCK_END_REFUSED;
 	const struct airlock_extent *extent;
 	struct airlock_area *area;
 	unsigned long flags;
-	bool found;
 
 	area = lock_extent(slots, slot, &flags);
 	extent = airlock_slots_find(slots, slot, kind);
-	found = extent && extent->head == slot;
-	if (found) {
+	if (extent && extent->head == slot) {
 		*record = *extent;
-		airlock_slots_drain(slots, slot);
+		if (record->direction == DMA_TO_DEVICE) {
+			end = release_owned(slots, slot);
+		} else {
+			end = AIRLOCK_END_DRAINING;
+			airlock_slots_drain(slots, slot);
+		}
 	}
 	unlock_extent(slots, area, flags);
-	return found;
+	return end;
 }
 
-void airlock_areas_release(struct airlock_slots *slots, unsigned long head)
+enum airlock_end airlock_areas_release(struct airlock_slots *slots, unsigned long head)
 {
+	enum airlock_end end;
 	struct airlock_area *area;
 	unsigned long flags;
 
 	area = lock_extent(slots, head, &flags);
-	airlock_slots_release(slots, head);
+	end = release_owned(slots, head);
 	unlock_extent(slots, area, flags);
+	return end;
+}
+
+static long scrub_next(struct airlock_slots *slots, struct airlock_area *area, unsigned long from)
+{
+	unsigned long flags;
+	long slot;
+
+	spin_lock_irqsave(&area->lock, flags);
+	slot = airlock_slots_scrub_next(slots, area, from);
+	spin_unlock_irqrestore(&area->lock, flags);
+	return slot;
+}
+
+void airlock_areas_scrub(struct airlock_slots *slots)
+{
+	unsigned long flags;
+	unsigned int i;
+
+	for (i = 0; i < slots->area_count; i++) {
+		struct airlock_area *area = &slots->areas[i];
+		unsigned long from = area->first;
+		long slot;
+
+		/* First of all: what becomes dirty from here on may be missed, and is due again. */
+		spin_lock_irqsave(&area->lock, flags);
+		area->scrub_due = false;
+		spin_unlock_irqrestore(&area->lock, flags);
+		while ((slot = scrub_next(slots, area, from)) >= 0) {
+			from = slot + 1;
+			cond_resched();
+		}
+	}
 }
 
 void airlock_areas_note_exhausted(struct airlock_slots *slots)
@@ -270,14 +325,16 @@ unsigned int airlock_areas_count(unsigned long slot_count, unsigned long mapping
 	return count;
 }
 
-int airlock_areas_open(struct airlock_slots *slots, unsigned long slot_count,
+int airlock_areas_open(struct airlock_slots *slots, void *memory, unsigned long slot_count,
 		       unsigned int area_count)
 {
+	slots->memory = memory;
 	slots->busy = kvcalloc(BITS_TO_LONGS(slot_count), sizeof(long), GFP_KERNEL);
-	slots->scrubbed = kvcalloc(BITS_TO_LONGS(slot_count), sizeof(long), GFP_KERNEL);
+	slots->zero = kvcalloc(BITS_TO_LONGS(slot_count), sizeof(long), GFP_KERNEL);
+	slots->dirty = kvcalloc(BITS_TO_LONGS(slot_count), sizeof(long), GFP_KERNEL);
 	slots->extents = kvcalloc(slot_count, sizeof(*slots->extents), GFP_KERNEL);
 	slots->areas = kvcalloc(area_count, sizeof(*slots->areas), GFP_KERNEL);
-	if (!slots->busy || !slots->scrubbed || !slots->extents || !slots->areas) {
+	if (!slots->busy || !slots->zero || !slots->dirty || !slots->extents || !slots->areas) {
 		airlock_areas_close(slots);
 		return -ENOMEM;
 	}
@@ -288,7 +345,8 @@ int airlock_areas_open(struct airlock_slots *slots, unsigned long slot_count,
 void airlock_areas_close(struct airlock_slots *slots)
 {
 	kvfree(slots->busy);
-	kvfree(slots->scrubbed);
+	kvfree(slots->zero);
+	kvfree(slots->dirty);
 	kvfree(slots->extents);
 	kvfree(slots->areas);
 	memset(slots, 0, sizeof(*slots));

@@ -29,8 +29,8 @@ struct airlock_areas_stats {
 unsigned int airlock_areas_count(unsigned long slot_count, unsigned long mapping_max,
 				 unsigned long request_slots);
 
-/* All slots free. Errors: -ENOMEM. May sleep. */
-int airlock_areas_open(struct airlock_slots *slots, unsigned long slot_count,
+/* All slots free; memory is theirs. Errors: -ENOMEM. May sleep. */
+int airlock_areas_open(struct airlock_slots *slots, void *memory, unsigned long slot_count,
 		       unsigned int area_count);
 void airlock_areas_close(struct airlock_slots *slots);
 
@@ -38,10 +38,10 @@ void airlock_areas_close(struct airlock_slots *slots);
  * Takes slots for an extent: streaming memory from this CPU's own area, from the others in order if
  * that has no room, and at last wherever there is room, in all areas at once and across them;
  * coherent memory from the top down, in whole pages. Fails only if at one time there was no room.
- * Returns the first slot or -1. *scrubbed is true if all of them hold zeros since their last owner.
+ * Returns the first slot or -1. *zero is true if all of them hold zeros since their last owner.
  */
 long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request,
-			bool *scrubbed);
+			bool *zero);
 
 /*
  * Copies the record of the live extent of that kind that a slot belongs to. Returns false if there
@@ -50,13 +50,26 @@ long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent
 bool airlock_areas_find(struct airlock_slots *slots, unsigned long slot,
 			enum airlock_extent_kind kind, struct airlock_extent *record);
 
+enum airlock_end {
+	AIRLOCK_END_REFUSED, /* there is no such extent */
+	AIRLOCK_END_DRAINING, /* taken until airlock_areas_release(), but no handle is good */
+	AIRLOCK_END_FREE,
+	AIRLOCK_END_SCRUB_DUE, /* free, and the first to be dirty since the last scrub began */
+};
+
 /*
- * The same for a slot that has to be the extent's first, and takes the extent out of service: its
- * slots stay taken until airlock_areas_release(), but no handle to them is good any more.
+ * The same for a slot that has to be the extent's first, and takes the extent out of service. Where
+ * the device was to write nothing the extent is free when this returns.
  */
-bool airlock_areas_retire(struct airlock_slots *slots, unsigned long slot,
-			  enum airlock_extent_kind kind, struct airlock_extent *record);
-void airlock_areas_release(struct airlock_slots *slots, unsigned long head);
+enum airlock_end airlock_areas_retire(struct airlock_slots *slots, unsigned long slot,
+				      enum airlock_extent_kind kind,
+				      struct airlock_extent *record);
+
+/* Frees what is draining. */
+enum airlock_end airlock_areas_release(struct airlock_slots *slots, unsigned long head);
+
+/* Zeroes each dirty slot, under a lock, a slot at a time. May sleep. */
+void airlock_areas_scrub(struct airlock_slots *slots);
 
 /* Count an event, in this CPU's area. */
 void airlock_areas_note_exhausted(struct airlock_slots *slots);

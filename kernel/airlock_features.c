@@ -8,6 +8,7 @@
  * (DMB-DR1), bit 27 only together with VERSION_1 (DEF-2). A device with the region's capability
  * but neither bit gives a hint, and the region is used all the same (PCI-DR1).
  */
+#include <linux/cpumask.h>
 #include <linux/moduleparam.h>
 #include <linux/sizes.h>
 #include <linux/virtio_ring.h>
@@ -124,23 +125,33 @@ MODULE_PARM_DESC(packed, "Accept packed rings: less is checked, a full pool is a
 /*
  * The bits of the rings, among those that virtio_ring knows. Dropped: SR_IOV and NOTIFICATION_DATA,
  * and IN_ORDER, because virtio_ring takes a batch for complete without asking whether the id that
- * ends it is in flight (HD-32). Over a shadow EVENT_IDX would only add races (airlock_shadow.c).
+ * ends it is in flight (HD-32). EVENT_IDX is between a shadow and the device: virtio_ring, to which
+ * the shadow is the device, does without (airlock_shadow.h).
  *
  * The console's driver waits for its output with interrupts off, in which a shadow's completions
  * come: over a split ring it would wait for ever, so it gets a packed one or none.
  */
 static int choose_ring_bits(struct virtio_device *vdev)
 {
+	struct airlock_device *adev = to_airlock(vdev);
+
+	adev->event_idx = false;
 	vring_transport_features(vdev);
 	if (!packed && vdev->id.device != VIRTIO_ID_CONSOLE)
 		__virtio_clear_bit(vdev, VIRTIO_F_RING_PACKED);
 	__virtio_clear_bit(vdev, VIRTIO_F_SR_IOV);
 	__virtio_clear_bit(vdev, VIRTIO_F_IN_ORDER);
 	__virtio_clear_bit(vdev, AIRLOCK_F_NOTIFICATION_DATA);
-	if (can_reset_queues(to_airlock(vdev)))
+	if (can_reset_queues(adev))
 		__virtio_set_bit(vdev, VIRTIO_F_RING_RESET);
 	if (__virtio_test_bit(vdev, VIRTIO_F_RING_PACKED))
 		return 0;
+	/*
+	 * It takes a full barrier, which QEMU's TCG leaves out on a machine that can have one
+	 * processor only: there each buffer brings an interrupt.
+	 */
+	adev->event_idx = adev->offered & BIT_ULL(VIRTIO_RING_F_EVENT_IDX) &&
+			  num_possible_cpus() > 1;
 	__virtio_clear_bit(vdev, VIRTIO_RING_F_EVENT_IDX);
 	if (vdev->id.device != VIRTIO_ID_CONSOLE)
 		return 0;
@@ -151,7 +162,7 @@ static int choose_ring_bits(struct virtio_device *vdev)
 int airlock_finalize_features(struct virtio_device *vdev)
 {
 	struct airlock_device *adev = to_airlock(vdev);
-	u64 region_bits;
+	u64 own_bits; /* that the driver knows nothing about */
 	int err;
 
 	/* Restored with the features that it had. */
@@ -164,7 +175,7 @@ int airlock_finalize_features(struct virtio_device *vdev)
 			vdev->id.device);
 		return -EOPNOTSUPP;
 	}
-	err = choose_mode(adev, &region_bits);
+	err = choose_mode(adev, &own_bits);
 	if (err)
 		return err;
 
@@ -177,6 +188,8 @@ int airlock_finalize_features(struct virtio_device *vdev)
 	}
 	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1))
 		return -EINVAL;
-	vp_modern_set_features(&adev->mdev, (vdev->features & adev->offered) | region_bits);
+	if (adev->event_idx)
+		own_bits |= BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
+	vp_modern_set_features(&adev->mdev, (vdev->features & adev->offered) | own_bits);
 	return 0;
 }

@@ -41,6 +41,8 @@ static int airlock_freeze(struct device *dev)
 		airlock_watch_start(adev);
 		return err;
 	}
+	/* While its memory can still be reached. */
+	airlock_pool_scrub(&adev->pool);
 	pci_disable_device(adev->pdev);
 	return 0;
 }
@@ -78,5 +80,6 @@ void airlock_shutdown(struct pci_dev *pdev)
 	airlock_watch_stop(adev);
 	if (!adev->dead)
 		adev->vdev.config->reset(&adev->vdev);
+	airlock_pool_scrub(&adev->pool);
 	pci_clear_master(pdev);
 }

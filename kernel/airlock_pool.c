@@ -5,16 +5,26 @@
  * What a device may learn: the bytes of TO_DEVICE and BIDIRECTIONAL mappings, and zeros. swiotlb
  * copies the original in for FROM_DEVICE mappings too, so that a device that writes less than was
  * mapped leaves the rest of the caller's buffer as it was. That shows the device old kernel or user
- * memory, the very thing this pool is for (REQUIREMENTS DT-11, HD-26). So a FROM_DEVICE extent
- * starts as zeros instead, and the bytes which the device did not write come back as zeros. Not
- * every driver notices: virtio_net trims a packet to the used length, but virtio_blk ignores that
- * length, and zero is its status for success, so a device that completes a read without writing
+ * memory, the very thing this pool is for (REQUIREMENTS DT-11, HD-26). Here what the device did not
+ * write comes back as zeros. Not every driver notices: virtio_net trims a packet to the used
+ * length, but virtio_blk ignores that length, so a device that completes a read without writing
  * anything makes it a successful read of zeros. A device owns what a disk holds anyway; a leak of
  * old memory would be worse. BIDIRECTIONAL mappings are copied in, as the API demands.
  *
- * Slots are zeroed when they are freed (the first time, when they are taken), so zeros cost nothing
- * at map time, the slack of the last slot is zero too, and a device that turns hostile later finds
- * no old data. A device may scribble on free slots; it only ever gets its own scribble back.
+ * Which bytes those are is told in one of two ways.
+ *
+ * - The slots start as zeros. So it is for what is short, a request's status above all, of which
+ *   devices that fail a request are known to write more than they say; and wherever nobody tells
+ *   the pool lengths.
+ * - The device says so: what lies beyond the used length counts as not written (VIRTIO 1.3,
+ *   2.7.8.3) and only what lies before it is copied. The slots start with what was in them, which
+ *   this device has seen or written before and nobody else can. One that claims to have written
+ *   what it has not can give the caller nothing else than by writing it.
+ *
+ * What was left in slots is zeroed a moment after they were freed, so that a device that turns
+ * hostile later finds no old data, and a slot that is used again at once costs one pass over its
+ * bytes and not two. The slack of a TO_DEVICE mapping's last slot is zeroed when it is taken. A
+ * device may scribble on free slots; it only ever gets its own scribble back.
  *
  * What a device may change: only the caller's bytes of a live FROM_DEVICE or BIDIRECTIONAL extent.
  * Direction and length come from the private record and not from the caller, because a hostile
@@ -24,6 +34,7 @@
 #include <linux/device.h>
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
+#include <linux/jiffies.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/string.h>
@@ -49,6 +60,9 @@
 #define MAX_MAPPING_SHARE 8
 #define MAX_MAPPING_BYTES ((size_t)SZ_4M)
 
+/* After it was freed. A slot that is in use all the time is scrubbed no more often than that. */
+#define SCRUB_DELAY (HZ / 10)
+
 static size_t max_mapping_of(size_t pool_bytes)
 {
 	size_t share = round_down(pool_bytes / MAX_MAPPING_SHARE, PAGE_SIZE);
@@ -63,7 +77,7 @@ static u32 slots_for(size_t length)
 
 static void *slot_address(const struct airlock_pool *pool, unsigned long slot)
 {
-	return pool->base + (slot << AIRLOCK_SLOT_SHIFT);
+	return airlock_slots_memory(&pool->slots, slot);
 }
 
 static dma_addr_t slot_handle(const struct airlock_pool *pool, unsigned long slot)
@@ -89,6 +103,8 @@ static void copy(void *pool_bytes, u64 source, size_t length, bool into_pool)
 		size_t part = min_t(size_t, length, PAGE_SIZE - offset);
 		void *page = kmap_local_page(pfn_to_page(PHYS_PFN(source)));
 
+		/* Or the compiler, which knows its bound, copies with a loop of its own. */
+		OPTIMIZER_HIDE_VAR(part);
 		if (into_pool)
 			memcpy(pool_bytes, page + offset, part);
 		else
@@ -100,13 +116,39 @@ static void copy(void *pool_bytes, u64 source, size_t length, bool into_pool)
 	}
 }
 
+/* The same for bytes that the device did not write, or not in good faith. */
+static void fill(u64 target, int value, size_t length)
+{
+	while (length) {
+		size_t offset = offset_in_page(target);
+		size_t part = min_t(size_t, length, PAGE_SIZE - offset);
+		void *page = kmap_local_page(pfn_to_page(PHYS_PFN(target)));
+
+		memset(page + offset, value, part);
+		kunmap_local(page);
+		target += part;
+		length -= part;
+	}
+}
+
+/* Gives the caller a part of a mapping: what the device wrote, and zeros. */
+static void hand_back(const struct airlock_pool *pool, const struct airlock_extent *record,
+		      size_t skip, size_t length)
+{
+	size_t written = record->filled > skip ? min_t(size_t, record->filled - skip, length) : 0;
+
+	copy(slot_address(pool, record->head) + skip, record->source + skip, written, false);
+	fill(record->source + skip + written, 0, length - written);
+}
+
 /* Bytes that a peer device decodes cannot be bounced by a CPU copy (REQUIREMENTS DT-12). */
 static bool source_is_ram(phys_addr_t source, size_t length)
 {
 	unsigned long first = PHYS_PFN(source);
 	unsigned long last = PHYS_PFN(source + length - 1);
 
-	return pfn_valid(first) && pfn_valid(last) && !is_pci_p2pdma_page(pfn_to_page(first));
+	return pfn_valid(first) && (first == last || pfn_valid(last)) &&
+	       !is_pci_p2pdma_page(pfn_to_page(first));
 }
 
 static void refuse(struct airlock_pool *pool, const char *what, u64 value, size_t length)
@@ -136,40 +178,65 @@ static bool resolve(struct airlock_pool *pool, dma_addr_t handle, size_t length,
 	return airlock_range_within(*skip, length, record->length);
 }
 
-/* The same for a handle that has to be an extent's start; takes the extent out of service. */
-static bool retire(struct airlock_pool *pool, dma_addr_t handle, enum airlock_extent_kind kind,
-		   struct airlock_extent *record)
+static void scrub_if_due(struct airlock_pool *pool, enum airlock_end end)
 {
+	if (end == AIRLOCK_END_SCRUB_DUE)
+		schedule_delayed_work(&pool->scrub, SCRUB_DELAY);
+}
+
+/* The same for a handle that has to be an extent's start; see airlock_areas_retire(). */
+static enum airlock_end retire(struct airlock_pool *pool, dma_addr_t handle,
+			       enum airlock_extent_kind kind, struct airlock_extent *record)
+{
+	enum airlock_end end;
 	u64 offset;
 
 	if (!pool->base || !airlock_range_inside(handle, 1, pool->handle_base, pool->size))
-		return false;
+		return AIRLOCK_END_REFUSED;
 	offset = handle - pool->handle_base;
-	return airlock_is_aligned(offset, AIRLOCK_SLOT_SIZE) &&
-	       airlock_areas_retire(&pool->slots, offset >> AIRLOCK_SLOT_SHIFT, kind, record);
+	if (!airlock_is_aligned(offset, AIRLOCK_SLOT_SIZE))
+		return AIRLOCK_END_REFUSED;
+	end = airlock_areas_retire(&pool->slots, offset >> AIRLOCK_SLOT_SHIFT, kind, record);
+	scrub_if_due(pool, end);
+	return end;
 }
 
-/* Takes an extent and makes sure that it holds zeros. Returns its first slot or -1. */
-static long take(struct airlock_pool *pool, const struct airlock_extent_request *request)
+/* Returns the extent's first slot or -1. *zero: whether all its slots hold zeros. */
+static long take(struct airlock_pool *pool, const struct airlock_extent_request *request,
+		 bool *zero)
 {
-	bool scrubbed;
-	long head = airlock_areas_take(&pool->slots, request, &scrubbed);
+	long head = airlock_areas_take(&pool->slots, request, zero);
 
 	if (head < 0) {
 		airlock_areas_note_exhausted(&pool->slots);
 		trace_airlock_exhausted(pool->dev, DMA_MAPPING_ERROR, request->length,
 					request->direction, request->slot_count);
-	} else if (!scrubbed) {
-		memset(slot_address(pool, head), 0, request->slot_count * AIRLOCK_SLOT_SIZE);
 	}
 	return head;
 }
 
-/* Ends an extent that is draining: whatever it held is gone before its slots can be taken again. */
-static void scrub_and_release(struct airlock_pool *pool, const struct airlock_extent *record)
+/* How much of a new mapping comes back although nobody may ever say that the device wrote it. */
+static u32 filled_at_first(const struct airlock_pool *pool, size_t length, u8 direction)
 {
-	memset(slot_address(pool, record->head), 0, record->slot_count * AIRLOCK_SLOT_SIZE);
-	airlock_areas_release(&pool->slots, record->head);
+	bool told = pool->lengths_told && direction == DMA_FROM_DEVICE;
+
+	return told && length > AIRLOCK_SHORT_BYTES ? 0 : length;
+}
+
+static void scrub_work(struct work_struct *work)
+{
+	struct airlock_pool *pool =
+		container_of(to_delayed_work(work), struct airlock_pool, scrub);
+
+	airlock_areas_scrub(&pool->slots);
+}
+
+void airlock_pool_scrub(struct airlock_pool *pool)
+{
+	if (!pool->base)
+		return;
+	cancel_delayed_work_sync(&pool->scrub);
+	airlock_areas_scrub(&pool->slots);
 }
 
 dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_t length,
@@ -179,9 +246,13 @@ dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_
 		.kind = AIRLOCK_EXTENT_MAPPED,
 		.source = source,
 		.length = length,
+		.filled = filled_at_first(pool, length, direction),
 		.slot_count = pool->by_pages ? AIRLOCK_PAGE_SLOTS : slots_for(length),
 		.direction = direction,
 	};
+	bool copied_in = device_reads(direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC);
+	size_t kept = copied_in ? length : 0;
+	bool zero;
 	long head;
 
 	if (!pool->base)
@@ -190,10 +261,13 @@ dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_
 		refuse(pool, "mapping", source, length);
 		return DMA_MAPPING_ERROR;
 	}
-	head = take(pool, &request);
+	head = take(pool, &request, &zero);
 	if (head < 0)
 		return DMA_MAPPING_ERROR;
-	if (device_reads(direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+	if (!zero && request.filled)
+		memset(slot_address(pool, head) + kept, 0,
+		       request.slot_count * AIRLOCK_SLOT_SIZE - kept);
+	if (copied_in)
 		copy(slot_address(pool, head), source, length, true);
 	trace_airlock_map(pool->dev, slot_handle(pool, head), length, direction,
 			  request.slot_count);
@@ -204,18 +278,23 @@ void airlock_pool_unmap(struct airlock_pool *pool, dma_addr_t handle, size_t len
 			unsigned long attrs)
 {
 	struct airlock_extent record;
+	enum airlock_end end = retire(pool, handle, AIRLOCK_EXTENT_MAPPED, &record);
 
-	if (!retire(pool, handle, AIRLOCK_EXTENT_MAPPED, &record)) {
+	if (end == AIRLOCK_END_REFUSED) {
 		refuse(pool, "unmapping", handle, length);
 		return;
 	}
 	trace_airlock_unmap(pool->dev, handle, record.length, record.direction, record.slot_count);
-	if (device_writes(record.direction) && READ_ONCE(pool->spoilt))
-		memset(slot_address(pool, record.head), 0xff, record.length);
-	if (device_writes(record.direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		copy(slot_address(pool, record.head), record.source,
-		     min_t(size_t, length, record.length), false);
-	scrub_and_release(pool, &record);
+	if (end != AIRLOCK_END_DRAINING)
+		return;
+	length = min_t(size_t, length, record.length);
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
+		if (READ_ONCE(pool->spoilt))
+			fill(record.source, 0xff, length);
+		else
+			hand_back(pool, &record, 0, length);
+	}
+	scrub_if_due(pool, airlock_areas_release(&pool->slots, record.head));
 }
 
 void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, size_t length)
@@ -229,7 +308,7 @@ void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, siz
 	}
 	trace_airlock_sync_for_cpu(pool->dev, handle, length, record.direction, slots_for(length));
 	if (device_writes(record.direction))
-		copy(slot_address(pool, record.head) + skip, record.source + skip, length, false);
+		hand_back(pool, &record, skip, length);
 }
 
 void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, size_t length)
@@ -247,15 +326,76 @@ void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, 
 		copy(slot_address(pool, record.head) + skip, record.source + skip, length, true);
 }
 
+/*
+ * The record of the mapping that a buffer lies in, or NULL. No lock: it is its owner's until he
+ * ends it, and only he comes here.
+ */
+static struct airlock_extent *own_mapping(struct airlock_pool *pool, dma_addr_t handle,
+					  size_t length, size_t *skip)
+{
+	struct airlock_extent *extent;
+	u64 offset = handle - pool->handle_base;
+
+	if (!pool->base || !airlock_range_inside(handle, length, pool->handle_base, pool->size))
+		return NULL;
+	extent = &pool->slots.extents[offset >> AIRLOCK_SLOT_SHIFT];
+	extent = &pool->slots.extents[extent->head];
+	*skip = offset - ((u64)extent->head << AIRLOCK_SLOT_SHIFT);
+	return extent->kind == AIRLOCK_EXTENT_MAPPED &&
+			       airlock_range_within(*skip, length, extent->length) ?
+		       extent :
+		       NULL;
+}
+
+/* The same for one whose books are kept. *whole: whether the buffer is all of the mapping. */
+static struct airlock_extent *own_told(struct airlock_pool *pool, dma_addr_t handle, size_t length,
+				       bool *whole)
+{
+	size_t skip;
+	struct airlock_extent *extent = own_mapping(pool, handle, length, &skip);
+
+	if (!extent || !pool->lengths_told || extent->direction != DMA_FROM_DEVICE ||
+	    extent->length <= AIRLOCK_SHORT_BYTES)
+		return NULL;
+	*whole = length == extent->length;
+	return extent;
+}
+
+/*
+ * Drivers that map more than a buffer at once, as virtio_net does with the pages that it receives
+ * into, sync and unmap what no used length tells about. All of such a mapping comes back, and so it
+ * is zeroed, before the device is shown any of it.
+ */
+void airlock_pool_offer(struct airlock_pool *pool, dma_addr_t handle, size_t length)
+{
+	bool whole;
+	struct airlock_extent *extent = own_told(pool, handle, length, &whole);
+
+	if (!extent || whole || extent->filled == extent->length)
+		return;
+	memset(slot_address(pool, extent->head), 0, extent->slot_count * AIRLOCK_SLOT_SIZE);
+	extent->filled = extent->length;
+}
+
+void airlock_pool_filled(struct airlock_pool *pool, dma_addr_t handle, size_t length,
+			 size_t written)
+{
+	bool whole;
+	struct airlock_extent *extent = own_told(pool, handle, length, &whole);
+
+	if (extent && whole)
+		extent->filled = min_t(size_t, written, length);
+}
+
 bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,
 			 phys_addr_t *source)
 {
-	struct airlock_extent record;
 	size_t skip;
+	const struct airlock_extent *extent = own_mapping(pool, handle, length, &skip);
 
-	if (!resolve(pool, handle, length, &record, &skip))
+	if (!extent)
 		return false;
-	*source = record.source + skip;
+	*source = extent->source + skip;
 	return true;
 }
 
@@ -268,11 +408,12 @@ void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *h
 		.slot_count = slots_for(bytes),
 		.direction = DMA_BIDIRECTIONAL,
 	};
+	bool zero;
 	long head;
 
 	if (!pool->base || length == 0 || bytes < length || bytes > pool->size)
 		return NULL;
-	head = take(pool, &request);
+	head = take(pool, &request, &zero);
 	if (head < 0)
 		return NULL;
 	/* Unlike a mapping, this is read back as trusted zeros before the device owns it. */
@@ -286,12 +427,12 @@ void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle)
 {
 	struct airlock_extent record;
 
-	if (!retire(pool, handle, AIRLOCK_EXTENT_COHERENT, &record)) {
+	if (retire(pool, handle, AIRLOCK_EXTENT_COHERENT, &record) == AIRLOCK_END_REFUSED) {
 		refuse(pool, "free", handle, 0);
 		return;
 	}
 	trace_airlock_free(pool->dev, handle, record.length, record.direction, record.slot_count);
-	scrub_and_release(pool, &record);
+	scrub_if_due(pool, airlock_areas_release(&pool->slots, record.head));
 }
 
 void airlock_pool_spoil(struct airlock_pool *pool)
@@ -313,6 +454,7 @@ void airlock_pool_init(struct airlock_pool *pool, struct device *dev)
 {
 	memset(pool, 0, sizeof(*pool));
 	pool->dev = dev;
+	INIT_DELAYED_WORK(&pool->scrub, scrub_work);
 }
 
 int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_base, size_t size,
@@ -328,7 +470,7 @@ int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_b
 	unsigned long slot_count = size >> AIRLOCK_SLOT_SHIFT;
 	int err;
 
-	err = airlock_areas_open(&pool->slots, slot_count,
+	err = airlock_areas_open(&pool->slots, base, slot_count,
 				 airlock_areas_count(slot_count, slots_for(max_mapping),
 						     slots_for(request_bytes)));
 	if (err)
@@ -337,6 +479,7 @@ int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_b
 	pool->handle_base = handle_base;
 	pool->size = size;
 	airlock_pool_by_pages(pool, false);
+	airlock_pool_tell_lengths(pool, false);
 	pool->base = base;
 	return 0;
 }
@@ -347,12 +490,18 @@ void airlock_pool_by_pages(struct airlock_pool *pool, bool by_pages)
 	pool->max_mapping = by_pages ? PAGE_SIZE : max_mapping_of(pool->size);
 }
 
+void airlock_pool_tell_lengths(struct airlock_pool *pool, bool told)
+{
+	pool->lengths_told = told;
+}
+
 void airlock_pool_close(struct airlock_pool *pool)
 {
 	struct airlock_areas_stats stats;
 
 	if (!pool->base)
 		return;
+	airlock_pool_scrub(pool);
 	airlock_areas_stats(&pool->slots, &stats);
 	if (stats.used > AIRLOCK_PAGE_SLOTS)
 		dev_warn(pool->dev, "airlock: %lu slots still in use when the pool closes\n",

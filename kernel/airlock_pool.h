@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The driver's allocator over a bounce region, with the meaning of the DMA API: map, sync, unmap,
- * coherent memory. Every byte that a device sees through it was put there on purpose.
+ * coherent memory. Every byte that a device sees through it was put there on purpose, and is gone
+ * a moment after the mapping is.
  *
  * A handle is what the device calls an address: a bus address inside the region, or an offset in
  * it. All functions may be called in any context, interrupts included, and lock for themselves.
@@ -11,6 +12,7 @@
 
 #include <linux/dma-direction.h>
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 #include "airlock_areas.h"
 
@@ -20,9 +22,11 @@ struct airlock_pool {
 	size_t size; /* bytes, whole pages */
 	size_t max_mapping; /* bytes */
 	bool by_pages; /* each mapping takes a page */
+	bool lengths_told; /* by airlock_pool_offer() and airlock_pool_filled() */
 	struct device *dev;
 	bool spoilt; /* what the device was to fill comes back as ones */
 	struct airlock_slots slots; /* with all locks and counters; airlock_areas.h */
+	struct delayed_work scrub; /* of the dirty slots; queued while there are any */
 };
 
 /* Makes a closed pool, whose every mapping fails. dev is for messages and trace events. */
@@ -43,7 +47,21 @@ int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_b
  */
 void airlock_pool_by_pages(struct airlock_pool *pool, bool by_pages);
 
-/* Complains about extents that are still taken. The pool must be idle. Harmless on a closed one. */
+/*
+ * Whether whoever shows mappings to the device tells the pool what becomes of them, as split rings
+ * do: airlock_pool_offer() before a buffer that the device may write is shown, then
+ * airlock_pool_filled() when it is back. Then what is long need not be zeroed first. Not told is
+ * how a pool is opened. Nothing may be mapped.
+ */
+void airlock_pool_tell_lengths(struct airlock_pool *pool, bool told);
+
+/* Scrubs what is dirty, now. May sleep. Harmless on a closed pool. */
+void airlock_pool_scrub(struct airlock_pool *pool);
+
+/*
+ * Scrubs, and complains about extents that are still taken. The pool must be idle. May sleep.
+ * Harmless on a closed one.
+ */
 void airlock_pool_close(struct airlock_pool *pool);
 
 /* Returns a handle or DMA_MAPPING_ERROR. */
@@ -53,6 +71,15 @@ void airlock_pool_unmap(struct airlock_pool *pool, dma_addr_t handle, size_t len
 			unsigned long attrs);
 void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, size_t length);
 void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, size_t length);
+
+/*
+ * For the owner of a mapping's handle, while it has it: the device is about to be shown that buffer
+ * and may write it; and it came back, with so many bytes written from its start, as far as the
+ * device says. What is no mapping of FROM_DEVICE, or a part of one, is not kept books of.
+ */
+void airlock_pool_offer(struct airlock_pool *pool, dma_addr_t handle, size_t length);
+void airlock_pool_filled(struct airlock_pool *pool, dma_addr_t handle, size_t length,
+			 size_t written);
 
 /*
  * For a device that stopped: whatever it was to fill comes back as ones, because zero is success to
@@ -66,7 +93,7 @@ void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *h
 void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle);
 
 /*
- * Where the bytes of a live mapping came from: the caller's own memory, which no device can change.
+ * For a mapping's owner too: where its bytes came from, his own memory, which no device can change.
  * Returns false if the handle and length are not those of, or inside of, a mapping.
  */
 bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,

@@ -16,7 +16,7 @@
 #include "airlock.h"
 #include "core/range.h"
 
-/* Bookkeeping costs 24 bytes a slot; nobody needs more region than this for one device. */
+/* Bookkeeping costs 32 bytes a slot; nobody needs more region than this for one device. */
 #define REGION_USED_MAX ((u64)SZ_2G)
 
 /* The shared memory id lies behind the part of the common configuration that the library maps. */

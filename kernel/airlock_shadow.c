@@ -4,9 +4,9 @@
  *
  * The private ring never asks for silence: its used flags stay 0, so virtio_ring calls notify for
  * everything that it makes available, and there the new entries are published. That is also why
- * EVENT_IDX is not negotiated for split rings (airlock_features.c): with it, virtio_ring would stay
- * silent unless the private ring held an event index that is kept right against every race between
- * its readers and the publishing; without it there is nothing to keep right.
+ * virtio_ring is not told of EVENT_IDX (airlock_features.c): with it, it would stay silent unless
+ * the private ring held an event index that is kept right against every race between its readers
+ * and the publishing; without it there is nothing to keep right.
  *
  * One spinlock a queue orders publishing and collecting. It is taken inside of drivers' locks, when
  * they notify, and around the pool's; never while a driver is called.
@@ -40,10 +40,20 @@ static const struct vring_desc *find_table(void *context, u64 address, u32 bytes
 	return airlock_pool_source(context, address, bytes, &source) ? phys_to_virt(source) : NULL;
 }
 
-struct airlock_shadow *airlock_shadow_create(struct virtio_device *vdev,
-					     struct airlock_pool *pool, u16 size)
+static void offer(void *context, u64 address, u32 length)
+{
+	airlock_pool_offer(context, address, length);
+}
+
+static void filled(void *context, u64 address, u32 length, u32 written)
+{
+	airlock_pool_filled(context, address, length, written);
+}
+
+struct airlock_shadow *airlock_shadow_create(struct airlock_device *adev, u16 size)
 {
 	const size_t bytes = PAGE_ALIGN(vring_size(size, RING_ALIGN));
+	struct airlock_pool *pool = &adev->pool;
 	struct airlock_shadow *shadow = kzalloc(sizeof(*shadow), GFP_KERNEL);
 	struct airlock_split *split;
 	void *shown;
@@ -66,9 +76,12 @@ struct airlock_shadow *airlock_shadow_create(struct virtio_device *vdev,
 	vring_init(&split->own, size, own, RING_ALIGN);
 	vring_init(&split->shown, size, shown, RING_ALIGN);
 	split->find_table = find_table;
+	split->offer = offer;
+	split->filled = filled;
 	split->context = pool;
-	split->weak_barriers = !virtio_has_feature(vdev, VIRTIO_F_ORDER_PLATFORM);
-	shadow->vdev = vdev;
+	split->weak_barriers = !virtio_has_feature(&adev->vdev, VIRTIO_F_ORDER_PLATFORM);
+	split->event_idx = adev->event_idx;
+	shadow->vdev = &adev->vdev;
 	shadow->pool = pool;
 	spin_lock_init(&shadow->lock);
 	return shadow;
@@ -139,10 +152,10 @@ bool airlock_shadow_publish(struct airlock_shadow *shadow, bool *notify)
 	return published;
 }
 
-irqreturn_t airlock_shadow_interrupt(struct airlock_shadow *shadow, int irq)
+/* Returns how many buffers came back, and breaks the queue at the first lie. */
+static unsigned int collect(struct airlock_shadow *shadow, int irq)
 {
 	enum airlock_verdict verdict = AIRLOCK_OK;
-	irqreturn_t result = IRQ_NONE;
 	unsigned int count = 0;
 	unsigned long flags;
 
@@ -154,9 +167,34 @@ irqreturn_t airlock_shadow_interrupt(struct airlock_shadow *shadow, int irq)
 	spin_unlock_irqrestore(&shadow->lock, flags);
 	/* What came before a lie was true: whoever waits for it need not wait in vain. */
 	if (count)
-		result = vring_interrupt(irq, shadow->vq);
+		vring_interrupt(irq, shadow->vq);
 	if (verdict != AIRLOCK_OK)
 		break_queue(shadow, lie(verdict));
+	return count;
+}
+
+/* Asks for the next interrupt. Returns true if it has been earned meanwhile. */
+static bool rearm(struct airlock_shadow *shadow)
+{
+	unsigned long flags;
+	bool more;
+
+	spin_lock_irqsave(&shadow->lock, flags);
+	more = !shadow->stopped && airlock_split_rearm(&shadow->split);
+	spin_unlock_irqrestore(&shadow->lock, flags);
+	return more;
+}
+
+/*
+ * Round after round, as long as each has something, as the stock drivers' callbacks do. A device
+ * that only pretends to have used more gets no second one.
+ */
+irqreturn_t airlock_shadow_interrupt(struct airlock_shadow *shadow, int irq)
+{
+	irqreturn_t result = collect(shadow, irq) ? IRQ_HANDLED : IRQ_NONE;
+
+	while (rearm(shadow) && collect(shadow, irq))
+		result = IRQ_HANDLED;
 	return result;
 }
 

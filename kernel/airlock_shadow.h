@@ -4,7 +4,9 @@
  * region, and airlock_split.c copies between the two and checks what the device writes.
  *
  * The device is always asked for interrupts, whatever virtio_ring writes to its own ring, because
- * the interrupt does the copying: a driver that polls with callbacks off sees what was copied.
+ * the interrupt does the copying: a driver that polls with callbacks off sees what was copied. With
+ * EVENT_IDX, which is between this and the device, it is asked for the next one once its driver has
+ * dealt with the last: what a busy CPU has not come to yet brings no more of them.
  */
 #ifndef AIRLOCK_SHADOW_H
 #define AIRLOCK_SHADOW_H
@@ -14,6 +16,7 @@
 
 #include "airlock_pool.h"
 
+struct airlock_device;
 struct airlock_shadow;
 struct virtio_device;
 struct virtqueue;
@@ -27,8 +30,7 @@ struct airlock_shadow_handles {
 };
 
 /* Size in entries, a power of two. May sleep. Returns NULL without memory, or without region. */
-struct airlock_shadow *airlock_shadow_create(struct virtio_device *vdev,
-					     struct airlock_pool *pool, u16 size);
+struct airlock_shadow *airlock_shadow_create(struct airlock_device *adev, u16 size);
 
 /* The queue over the shadow's private ring, or NULL. At most one; it must go before the shadow. */
 struct virtqueue *airlock_shadow_new_vq(struct airlock_shadow *shadow, u16 index,

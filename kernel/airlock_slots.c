@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Slot bookkeeping: two bitmaps and one private record a slot. See airlock_slots.h for why it is
+ * Slot bookkeeping: three bitmaps and one private record a slot. See airlock_slots.h for why it is
  * apart.
  *
  * A search starts at an area's lowest free slot and passes 64 taken ones a step; a search that is
@@ -8,10 +8,67 @@
  * CPU tries again and again.
  */
 #include <linux/bitmap.h>
+#include <linux/bitops.h>
 #include <linux/kernel.h>
 #include <linux/limits.h>
+#include <linux/string.h>
 
 #include "airlock_slots.h"
+
+/*
+ * Most extents are a few slots, and calls are what most of the time goes into. So what lies in one
+ * word is done here. No count is zero.
+ */
+static bool in_one_word(unsigned long first, unsigned long count)
+{
+	return first % BITS_PER_LONG + count <= BITS_PER_LONG;
+}
+
+static unsigned long mask_of(unsigned long first, unsigned long count)
+{
+	return (~0UL >> (BITS_PER_LONG - count)) << first % BITS_PER_LONG;
+}
+
+static void set_bits(unsigned long *map, unsigned long first, unsigned long count)
+{
+	if (likely(in_one_word(first, count)))
+		map[BIT_WORD(first)] |= mask_of(first, count);
+	else
+		bitmap_set(map, first, count);
+}
+
+static void clear_bits(unsigned long *map, unsigned long first, unsigned long count)
+{
+	if (likely(in_one_word(first, count)))
+		map[BIT_WORD(first)] &= ~mask_of(first, count);
+	else
+		bitmap_clear(map, first, count);
+}
+
+static bool all_set(const unsigned long *map, unsigned long first, unsigned long count)
+{
+	if (likely(in_one_word(first, count)))
+		return !(~map[BIT_WORD(first)] & mask_of(first, count));
+	return find_next_zero_bit(map, first + count, first) >= first + count;
+}
+
+/* The first run of count zero bits from first on and below end, or something from end on. */
+static unsigned long find_run(unsigned long *map, unsigned long first, unsigned long end,
+			      unsigned long count)
+{
+	if (count <= 2) {
+		unsigned long word = ~map[BIT_WORD(first)] & (~0UL << first % BITS_PER_LONG);
+
+		if (count == 2)
+			word &= word >> 1;
+		if (word) {
+			unsigned long found = round_down(first, BITS_PER_LONG) + __ffs(word);
+
+			return found + count <= end ? found : end;
+		}
+	}
+	return bitmap_find_next_zero_area(map, end, first, count, 0);
+}
 
 void airlock_slots_divide(struct airlock_slots *slots, unsigned long count, unsigned int area_count)
 {
@@ -38,14 +95,6 @@ void airlock_slots_divide(struct airlock_slots *slots, unsigned long count, unsi
 static unsigned long end_of(const struct airlock_area *area)
 {
 	return area->first + area->count;
-}
-
-struct airlock_area *airlock_slots_area(const struct airlock_slots *slots, unsigned long slot)
-{
-	/* 32 bits, because a division of 64 is several times as slow. */
-	u32 index = (u32)slot / (u32)slots->area_slots;
-
-	return &slots->areas[min_t(u32, index, slots->area_count - 1)];
 }
 
 /* Enters a change of count slots from head on in the books of every area that they lie in. */
@@ -79,13 +128,17 @@ static void occupy(struct airlock_slots *slots, unsigned long head,
 	struct airlock_extent *first = &slots->extents[head];
 	u32 i;
 
-	bitmap_set(slots->busy, head, request->slot_count);
+	set_bits(slots->busy, head, request->slot_count);
+	first->was_zero = all_set(slots->zero, head, request->slot_count);
+	clear_bits(slots->zero, head, request->slot_count);
+	clear_bits(slots->dirty, head, request->slot_count);
 	for (i = 1; i < request->slot_count; i++) {
 		slots->extents[head + i].head = head;
 		slots->extents[head + i].kind = AIRLOCK_EXTENT_NONE;
 	}
 	first->source = request->source;
 	first->length = request->length;
+	first->filled = request->filled;
 	first->slot_count = request->slot_count;
 	first->head = head;
 	first->kind = request->kind;
@@ -107,8 +160,7 @@ long airlock_slots_take_lowest(struct airlock_slots *slots, struct airlock_area 
 
 	if (in_vain(area, request))
 		return -1;
-	head = bitmap_find_next_zero_area(slots->busy, end, area->lowest_free, request->slot_count,
-					  0);
+	head = find_run(slots->busy, area->lowest_free, end, request->slot_count);
 	if (head >= end) {
 		area->too_long = request->slot_count;
 		return -1;
@@ -196,21 +248,29 @@ void airlock_slots_drain(struct airlock_slots *slots, unsigned long head)
 	slots->extents[head].source = 0;
 }
 
-void airlock_slots_release(struct airlock_slots *slots, unsigned long head)
+bool airlock_slots_release(struct airlock_slots *slots, unsigned long head)
 {
-	u32 slot_count = slots->extents[head].slot_count;
+	struct airlock_extent *extent = &slots->extents[head];
+	bool dirty = extent->length > AIRLOCK_SHORT_BYTES;
 
-	slots->extents[head].kind = AIRLOCK_EXTENT_NONE;
-	bitmap_clear(slots->busy, head, slot_count);
-	account(slots, head, slot_count, false);
+	if (!dirty)
+		memset(airlock_slots_memory(slots, head), 0, extent->length);
+	extent->kind = AIRLOCK_EXTENT_NONE;
+	clear_bits(slots->busy, head, extent->slot_count);
+	set_bits(dirty ? slots->dirty : slots->zero, head, extent->slot_count);
+	account(slots, head, extent->slot_count, false);
+	return dirty;
 }
 
-bool airlock_slots_mark_scrubbed(struct airlock_slots *slots, unsigned long head, u32 slot_count)
+long airlock_slots_scrub_next(struct airlock_slots *slots, const struct airlock_area *area,
+			      unsigned long from)
 {
-	unsigned long end = head + slot_count;
+	unsigned long slot = find_next_bit(slots->dirty, end_of(area), from);
 
-	if (find_next_zero_bit(slots->scrubbed, end, head) >= end)
-		return true;
-	bitmap_set(slots->scrubbed, head, slot_count);
-	return false;
+	if (slot >= end_of(area))
+		return -1;
+	memset(airlock_slots_memory(slots, slot), 0, AIRLOCK_SLOT_SIZE);
+	clear_bits(slots->dirty, slot, 1);
+	set_bits(slots->zero, slot, 1);
+	return slot;
 }

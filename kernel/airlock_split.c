@@ -10,6 +10,7 @@
 #include <linux/virtio_ring.h>
 
 #include "airlock_split.h"
+#include "core/event.h"
 
 static u16 load16(const __virtio16 *field)
 {
@@ -31,44 +32,83 @@ static void store32(__virtio32 *field, u32 value)
 	WRITE_ONCE(*field, (__force __virtio32)cpu_to_le32(value));
 }
 
-/* The bytes of an indirect table's device-writable buffers. Returns false if there is no table. */
-static bool table_writable(const struct airlock_split *split, const struct vring_desc *descriptor,
-			   u64 *writable)
+static u64 address_of(const struct vring_desc *descriptor)
 {
-	u32 bytes = load32(&descriptor->len);
-	u64 address = le64_to_cpu((__force __le64)descriptor->addr);
-	const struct vring_desc *table = split->find_table(split->context, address, bytes);
-	u32 i;
-
-	if (!table)
-		return false;
-	for (i = 0; i < bytes / sizeof(*table); i++)
-		if (load16(&table[i].flags) & VRING_DESC_F_WRITE)
-			*writable += load32(&table[i].len);
-	return true;
+	return le64_to_cpu((__force __le64)descriptor->addr);
 }
 
-/* Copies one chain into the table that the device sees, and keeps a record of it. */
-static bool show_chain(struct airlock_split *split, u16 head)
+/* Calls visit() for each buffer of a chain of the own ring that the device may write, in order. */
+static void for_each_writable(const struct airlock_split *split, u16 head,
+			      void (*visit)(const struct airlock_split *split,
+					    const struct vring_desc *buffer, u64 *bytes),
+			      u64 *bytes)
 {
-	u64 writable = 0;
+	const struct vring_desc *table = split->chains[head].table;
 	u16 index = head;
 	unsigned int i;
 
 	for (i = 0; i < split->own.num && index < split->own.num; i++) {
 		const struct vring_desc *descriptor = &split->own.desc[index];
 		u16 flags = load16(&descriptor->flags);
+		u32 entries = 0;
+		u32 entry;
+
+		if (flags & VRING_DESC_F_INDIRECT)
+			entries = load32(&descriptor->len) / sizeof(*table);
+		else if (flags & VRING_DESC_F_WRITE)
+			visit(split, descriptor, bytes);
+		for (entry = 0; entry < entries; entry++)
+			if (load16(&table[entry].flags) & VRING_DESC_F_WRITE)
+				visit(split, &table[entry], bytes);
+		if (!(flags & VRING_DESC_F_NEXT))
+			return;
+		index = load16(&descriptor->next);
+	}
+}
+
+static void offer(const struct airlock_split *split, const struct vring_desc *buffer, u64 *writable)
+{
+	u32 length = load32(&buffer->len);
+
+	split->offer(split->context, address_of(buffer), length);
+	*writable += length;
+}
+
+/* The used length counts bytes from the first buffer on (VIRTIO 1.3, 2.7.8.2). */
+static void take_back(const struct airlock_split *split, const struct vring_desc *buffer, u64 *used)
+{
+	u32 length = load32(&buffer->len);
+	u32 written = min_t(u64, *used, length);
+
+	split->filled(split->context, address_of(buffer), length, written);
+	*used -= written;
+}
+
+/* Copies one chain into the table that the device sees, and keeps a record of it. */
+static bool show_chain(struct airlock_split *split, u16 head)
+{
+	struct airlock_split_chain *chain = &split->chains[head];
+	u64 writable = 0;
+	u16 index = head;
+	unsigned int i;
+
+	chain->table = NULL;
+	for (i = 0; i < split->own.num && index < split->own.num; i++) {
+		const struct vring_desc *descriptor = &split->own.desc[index];
+		u16 flags = load16(&descriptor->flags);
 
 		split->shown.desc[index] = *descriptor;
 		if (flags & VRING_DESC_F_INDIRECT) {
-			if (!table_writable(split, descriptor, &writable))
+			/* One table ends a chain, and no chain has two. */
+			chain->table = split->find_table(split->context, address_of(descriptor),
+							 load32(&descriptor->len));
+			if (!chain->table || flags & VRING_DESC_F_NEXT)
 				return false;
-		} else if (flags & VRING_DESC_F_WRITE) {
-			writable += load32(&descriptor->len);
 		}
 		if (!(flags & VRING_DESC_F_NEXT)) {
-			split->chains[head].writable = min_t(u64, writable, U32_MAX);
-			split->chains[head].outstanding = true;
+			for_each_writable(split, head, offer, &writable);
+			chain->writable = min_t(u64, writable, U32_MAX);
+			chain->outstanding = true;
 			split->outstanding++;
 			return true;
 		}
@@ -77,9 +117,19 @@ static bool show_chain(struct airlock_split *split, u16 head)
 	return false;
 }
 
+/* Whether the device wants to be told of the entries from before on (HD-21). */
+static bool wants_notification(const struct airlock_split *split, u16 before)
+{
+	if (split->event_idx)
+		return airlock_need_event(load16(&vring_avail_event(&split->shown)),
+					  split->published, before);
+	return !(load16(&split->shown.used->flags) & VRING_USED_F_NO_NOTIFY);
+}
+
 bool airlock_split_publish(struct airlock_split *split, bool *notify)
 {
 	const u16 mask = split->own.num - 1;
+	const u16 before = split->published;
 	u16 end = load16(&split->own.avail->idx);
 	u16 i;
 
@@ -107,7 +157,7 @@ bool airlock_split_publish(struct airlock_split *split, bool *notify)
 	 * at the index once more. One of the two must see what the other wrote.
 	 */
 	virtio_mb(split->weak_barriers);
-	*notify = !(load16(&split->shown.used->flags) & VRING_USED_F_NO_NOTIFY);
+	*notify = wants_notification(split, before);
 	return true;
 }
 
@@ -117,6 +167,7 @@ static enum airlock_verdict take_element(struct airlock_split *split, u16 slot)
 	u32 id = load32(&split->shown.used->ring[slot].id);
 	u32 length = load32(&split->shown.used->ring[slot].len);
 	enum airlock_verdict verdict = airlock_check_used_id(id, split->own.num);
+	u64 used = length;
 
 	if (verdict != AIRLOCK_OK)
 		return verdict;
@@ -127,6 +178,7 @@ static enum airlock_verdict take_element(struct airlock_split *split, u16 slot)
 		return verdict;
 	split->chains[id].outstanding = false;
 	split->outstanding--;
+	for_each_writable(split, id, take_back, &used);
 	store32(&split->own.used->ring[slot].id, id);
 	store32(&split->own.used->ring[slot].len, length);
 	return AIRLOCK_OK;
@@ -154,4 +206,14 @@ enum airlock_verdict airlock_split_collect(struct airlock_split *split, unsigned
 	virtio_wmb(true);
 	store16(&split->own.used->idx, split->returned);
 	return verdict;
+}
+
+bool airlock_split_rearm(struct airlock_split *split)
+{
+	if (!split->event_idx)
+		return false; /* each one brings an interrupt */
+	store16(&vring_used_event(&split->shown), split->returned);
+	/* One of the two must see what the other wrote. */
+	virtio_mb(split->weak_barriers);
+	return load16(&split->shown.used->idx) != split->returned;
 }

@@ -19,6 +19,7 @@
 
 /* What the device was given under one head. */
 struct airlock_split_chain {
+	const struct vring_desc *table; /* private, behind the indirect descriptor; or NULL */
 	u32 writable; /* bytes that it may write, indirect ones included */
 	bool outstanding;
 };
@@ -32,8 +33,12 @@ struct airlock_split {
 	 * as the region holds it (HD-8), or NULL.
 	 */
 	const struct vring_desc *(*find_table)(void *context, u64 address, u32 bytes);
+	/* Each buffer that the device may write: it is about to be shown; and it is back. */
+	void (*offer)(void *context, u64 address, u32 length);
+	void (*filled)(void *context, u64 address, u32 length, u32 written);
 	void *context;
 	bool weak_barriers; /* as virtio_ring means it: the device is software */
+	bool event_idx; /* negotiated with the device; virtio_ring's own ring has flags */
 
 	/* Ring indices, modulo 2^16. */
 	u16 published; /* available entries that the device has seen */
@@ -54,5 +59,11 @@ bool airlock_split_publish(struct airlock_split *split, bool *notify);
  * handed in, and the queue must not be used again.
  */
 enum airlock_verdict airlock_split_collect(struct airlock_split *split, unsigned int *count);
+
+/*
+ * Asks the device for an interrupt once it has used another one. Returns true if it has by now, of
+ * which it will then not tell: collect again.
+ */
+bool airlock_split_rearm(struct airlock_split *split);
 
 #endif

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Virtqueues and their interrupts. One MSI-X vector for configuration changes and one for each
- * queue that needs one; if the device has fewer, one vector is shared by all queues. There is no
- * INTx: our devices have none, and a region behind a level-triggered line has no use for one.
+ * queue that needs one, or one for all queues; no INTx, which our devices do not have.
  *
  * A packed ring is virtio_ring's own, in the region. A split one has a shadow (airlock_shadow.h),
  * because virtio_ring trusts what is stored in a split ring.
@@ -263,7 +262,7 @@ static struct virtqueue *create_vq(struct airlock_device *adev, struct airlock_v
 	if (!has_shadow(vdev))
 		return vring_create_virtqueue(index, size, RING_ALIGN, vdev, true, true, info->ctx,
 					      notify_packed, info->callback, info->name);
-	slot->shadow = airlock_shadow_create(vdev, &adev->pool, size);
+	slot->shadow = airlock_shadow_create(adev, size);
 	if (!slot->shadow)
 		return NULL;
 	return airlock_shadow_new_vq(slot->shadow, index, info, notify_split);
@@ -412,6 +411,7 @@ static int open_region(struct airlock_device *adev, unsigned int nvqs,
 		err = airlock_region_open(adev, bytes, nvqs);
 	if (err)
 		return err;
+	airlock_pool_tell_lengths(&adev->pool, has_shadow(&adev->vdev));
 	adev->ring_limit = U32_MAX;
 	if (airlock_blk_is_bounded(&adev->vdev))
 		adev->ring_limit = airlock_blk_bounded_entries(&adev->vdev, nvqs);

@@ -80,6 +80,28 @@ test "$(head -c {len(key)} /mnt/secret)" = {key.decode()}
         report = json.loads((self.directory / "audit").read_text())
         self.assertGreater(report["guest_ram_mapped_bytes"], SECRET_BYTES)
 
+    # HD-26: what went through the region is there while it does, and gone a moment later, so that a
+    # device that turns hostile finds nothing old.
+    def test_the_region_does_not_keep_what_went_through_it(self):
+        key = secrets.token_hex(16).encode()
+        with self.device() as device:
+            python = f"{sys.executable} {harness.REPO}/tests"
+            count = f"$({python}/memory_scan.py {device.pid} {key.hex()})"
+            self.boot(device, f"""
+wait-for /dev/vda
+yes {key.decode()} | head -c 1048576 >/run/data
+while true; do
+  dd if=/run/data of=/dev/vda bs=64k oflag=direct
+  dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct
+done 2>/dev/null &
+host found
+kill $!
+wait
+host gone
+""", "--on", f"found=until [ {count} -gt 0 ]; do :; done",
+                      "--on", f"gone=until [ {count} -eq 0 ]; do :; done")
+            self.assertEqual(device.stop(), 0)
+
     # Under require, descriptors of guest memory that the VMM sends are closed, not mapped.
     def test_shared_guest_memory_is_refused_under_require(self):
         key = secrets.token_hex(16).encode()

@@ -183,6 +183,7 @@ static void a_mapping_may_cross_areas(void)
 	unmap(handle, length);
 	EXPECT(all(source(ELSEWHERE), in_first - 1, 7));
 	EXPECT(all(source(ELSEWHERE + in_first + 1), length - in_first - 1, 7));
+	EXPECT(shim_run_delayed_work(&pool.scrub));
 	EXPECT(all(shown(handle), MOST, 0));
 	unmap(handle, length); /* twice */
 	give_back_fillers(fillers);

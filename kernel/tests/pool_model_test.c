@@ -16,6 +16,7 @@ struct live {
 	dma_addr_t handle;
 	phys_addr_t source;
 	size_t length; /* 0: none */
+	size_t filled; /* bytes from the start that come back */
 	enum dma_data_direction direction;
 	bool coherent;
 };
@@ -114,12 +115,17 @@ static void make_mapping(struct live *slot)
 	live.length = min_t(size_t, live.length, offset);
 	live.source += below(offset - live.length + 1);
 	scribble(source(live.source), memory + live.source, live.length);
+	live.filled = live.length;
+	if (pool.lengths_told && live.length > 512 && !reads(&live))
+		live.filled = 0;
 	live.handle = map(live.source, live.length, live.direction);
 	if (live.handle == DMA_MAPPING_ERROR) {
 		EXPECT(!there_is_room(slots_of(&live), 1));
 		return;
 	}
 	check_new(&live);
+	if (live.filled)
+		memset(seen + (live.handle - BUS), 0, slots_of(&live) * AIRLOCK_SLOT_SIZE);
 	if (reads(&live))
 		memcpy(seen + (live.handle - BUS), memory + live.source, live.length);
 	*slot = live;
@@ -136,7 +142,18 @@ static void make_coherent(struct live *slot)
 	}
 	check_new(&live);
 	EXPECT((live.handle - BUS) % PAGE_SIZE == 0);
+	memset(seen + (live.handle - BUS), 0, live.length);
 	*slot = live;
+}
+
+/* What the caller gets of a part of a mapping. */
+static void come_back(const struct live *live, size_t skip, size_t length)
+{
+	size_t i;
+
+	for (i = skip; i < skip + length; i++)
+		memory[live->source + i] =
+			i < live->filled ? seen[live->handle - BUS + i] : 0;
 }
 
 static void end(struct live *live)
@@ -149,10 +166,49 @@ static void end(struct live *live)
 		airlock_pool_unmap(&pool, live->handle, live->length,
 				   skip ? DMA_ATTR_SKIP_CPU_SYNC : 0);
 		if (writes(live) && !skip)
-			memcpy(memory + live->source, seen + (live->handle - BUS), live->length);
+			come_back(live, 0, live->length);
 	}
-	memset(seen + (live->handle - BUS), 0, slots_of(live) * AIRLOCK_SLOT_SIZE);
+	if (live->length <= 512)
+		memset(seen + (live->handle - BUS), 0, live->length);
 	live->length = 0;
+}
+
+/* A moment passes: whatever is free is zero, unless nothing became dirty. */
+static void scrub(void)
+{
+	bool free_slots[SLOTS];
+	unsigned long i;
+
+	if (!shim_run_delayed_work(&pool.scrub))
+		return;
+	draw_free(free_slots);
+	for (i = 0; i < SLOTS; i++)
+		if (free_slots[i])
+			memset(seen + i * AIRLOCK_SLOT_SIZE, 0, AIRLOCK_SLOT_SIZE);
+}
+
+/* The device is shown a mapping or a part of one, and may bring it back. */
+static void offer(struct live *live)
+{
+	bool kept = pool.lengths_told && !live->coherent && !reads(live) && live->length > 512;
+	size_t skip = rand() % 2 ? 0 : below(live->length);
+	size_t length = 1 + below(live->length - skip);
+	size_t written = below(2 * live->length);
+
+	if (rand() % 2) {
+		skip = 0;
+		length = live->length;
+	}
+	airlock_pool_offer(&pool, live->handle + skip, length);
+	if (kept && length != live->length && live->filled != live->length) {
+		memset(seen + (live->handle - BUS), 0, slots_of(live) * AIRLOCK_SLOT_SIZE);
+		live->filled = live->length;
+	}
+	if (rand() % 2)
+		return;
+	airlock_pool_filled(&pool, live->handle + skip, length, written);
+	if (kept && length == live->length)
+		live->filled = min_t(size_t, written, length);
 }
 
 /* The device writes where it may, the caller in its buffer; then a part is synced, or too much. */
@@ -172,7 +228,7 @@ static void use(const struct live *live)
 		length = live->length - skip + 1 + below(POOL_BYTES);
 		refused++;
 	} else if (to_cpu && writes(live)) {
-		memcpy(memory + live->source + skip, shadow, length);
+		come_back(live, skip, length);
 	} else if (!to_cpu && reads(live)) {
 		memcpy(shadow, memory + live->source + skip, length);
 	}
@@ -233,14 +289,19 @@ static void random_run_agrees_with_a_list(unsigned int seed, unsigned int cpus)
 	memset(region, 0, POOL_BYTES); /* so that what nobody has used yet is zero in both */
 	memcpy(memory, shim_memory, SHIM_PAGES * PAGE_SIZE);
 	memset(seen, 0, POOL_BYTES);
+	airlock_pool_tell_lengths(&pool, seed % 2);
 	refused = 0;
 	for (step = 0; step < STEPS; step++) {
 		struct live *live = &lives[rand() % LIVE_MAX];
 
 		if (rand() % 256 == 0)
 			shim_cpu = rand() % cpus;
+		if (rand() % 32 == 0)
+			scrub();
 		if (rand() % 16 == 0)
 			make_up();
+		else if (live->length && rand() % 4 == 0)
+			offer(live);
 		else if (live->length && rand() % 2)
 			use(live);
 		else if (live->length)

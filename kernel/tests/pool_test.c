@@ -26,7 +26,191 @@ static void a_device_sees_what_was_mapped_to_it_and_zeros(void)
 	memset(shown(handle), 1, 5000);
 	airlock_pool_unmap(&pool, handle, 5000, 0);
 	EXPECT(all(source(100), 5000, 0x5a));
-	EXPECT(all(shown(handle), 3 * AIRLOCK_SLOT_SIZE, 0));
+	close_pool(0);
+}
+
+/* HD-26: a device that turns hostile later finds nothing. */
+static void what_was_mapped_is_gone_a_moment_later(void)
+{
+	const enum dma_data_direction directions[] = { DMA_TO_DEVICE, DMA_FROM_DEVICE,
+						       DMA_BIDIRECTIONAL };
+	dma_addr_t coherent;
+	dma_addr_t handle;
+	unsigned int i;
+
+	open_pool();
+	EXPECT(!shim_run_delayed_work(&pool.scrub));
+	for (i = 0; i < 3; i++) {
+		handle = map(0, 5000, directions[i]);
+		memset(shown(handle), 7, 3 * AIRLOCK_SLOT_SIZE);
+		EXPECT(!shim_run_delayed_work(&pool.scrub));
+		airlock_pool_unmap(&pool, handle, 5000, 0);
+		EXPECT(all(shown(handle), 3 * AIRLOCK_SLOT_SIZE, 7)); /* at once is dear */
+		EXPECT(shim_run_delayed_work(&pool.scrub));
+		EXPECT(all(shown(handle), 3 * AIRLOCK_SLOT_SIZE, 0));
+	}
+	EXPECT(airlock_pool_alloc(&pool, 100, &coherent));
+	memset(shown(coherent), 7, PAGE_SIZE);
+	airlock_pool_free(&pool, coherent);
+	handle = map(0, 512, DMA_TO_DEVICE);
+	airlock_pool_unmap(&pool, handle, 512, 0);
+	EXPECT(all(shown(handle), AIRLOCK_SLOT_SIZE, 0)); /* at once: it is short */
+	EXPECT(shim_run_delayed_work(&pool.scrub));
+	EXPECT(all(shown(coherent), PAGE_SIZE, 0));
+	EXPECT(all(shown(BUS), PAGE_SIZE, 0xee)); /* nobody's: not ours to touch */
+	close_pool(0);
+}
+
+/* Nothing stays behind when the pool closes or is told to; its twin is still in use. */
+static void a_scrub_spares_what_is_mapped(void)
+{
+	dma_addr_t kept;
+	dma_addr_t handle;
+
+	open_pool();
+	kept = map(0, 3000, DMA_TO_DEVICE);
+	handle = map(0, 3000, DMA_TO_DEVICE);
+	airlock_pool_unmap(&pool, handle, 3000, 0);
+	airlock_pool_scrub(&pool);
+	EXPECT(!shim_run_delayed_work(&pool.scrub));
+	EXPECT(all(shown(handle), 3000, 0) && all(shown(kept), 3000, 0x5a));
+	airlock_pool_unmap(&pool, kept, 3000, 0);
+	EXPECT(!all(shown(kept), 3000, 0));
+	airlock_pool_close(&pool);
+	EXPECT(all(shown(kept), 3000, 0));
+	airlock_pool_scrub(&pool);
+	free(region);
+}
+
+/* HD-26: a slot that is used again before it was scrubbed shows nothing of its last owner. */
+static void what_is_used_again_at_once_is_clean(void)
+{
+	dma_addr_t handle;
+
+	open_pool();
+	handle = map(0, 4096, DMA_TO_DEVICE);
+	airlock_pool_unmap(&pool, handle, 4096, 0);
+	EXPECT(map(8192, 3000, DMA_FROM_DEVICE) == handle);
+	EXPECT(all(shown(handle), 4096, 0));
+	memset(shown(handle), 7, 3000);
+	airlock_pool_unmap(&pool, handle, 3000, 0);
+	EXPECT(map(0, 16, DMA_TO_DEVICE) == handle);
+	EXPECT(all(shown(handle), 16, 0x5a) && all(shown(handle) + 16, 2032, 0));
+	airlock_pool_unmap(&pool, handle, 16, 0);
+	close_pool(0);
+}
+
+static void open_telling_pool(void)
+{
+	open_pool();
+	airlock_pool_tell_lengths(&pool, true);
+}
+
+/* HD-26; VIRTIO 1.3, 2.7.8.3: beyond the used length nothing is taken for written. */
+static void what_the_device_says_that_it_wrote_comes_back(void)
+{
+	static const size_t lengths[] = { 0, 1, 100, 4999, 5000, 5001 };
+	dma_addr_t handle;
+	unsigned int i;
+
+	open_telling_pool();
+	for (i = 0; i < 6; i++) {
+		size_t written = min_t(size_t, lengths[i], 5000);
+
+		memset(source(100), 0x5a, 6000);
+		handle = map(100, 5000, DMA_FROM_DEVICE);
+		airlock_pool_offer(&pool, handle, 5000);
+		memset(shown(handle), 7, 3 * AIRLOCK_SLOT_SIZE);
+		airlock_pool_filled(&pool, handle, 5000, lengths[i]);
+		airlock_pool_sync_for_cpu(&pool, handle + 50, 60);
+		EXPECT(all(source(150), written > 50 ? min_t(size_t, written - 50, 60) : 0, 7));
+		EXPECT(written > 50 || all(source(150), 60, 0));
+		airlock_pool_unmap(&pool, handle, 5000, 0);
+		EXPECT(all(source(100), written, 7));
+		EXPECT(all(source(100 + written), 5000 - written, 0));
+		EXPECT(all(source(5100), 900, 0x5a));
+	}
+	close_pool(0);
+}
+
+/* What never came back, or never was shown, was not written: nobody gets what others left there. */
+static void what_nobody_filled_comes_back_as_zeros(void)
+{
+	dma_addr_t handle;
+
+	open_telling_pool();
+	handle = map(0, 4096, DMA_TO_DEVICE);
+	airlock_pool_unmap(&pool, handle, 4096, 0);
+	EXPECT(map(8192, 4096, DMA_FROM_DEVICE) == handle);
+	EXPECT(all(shown(handle), 4096, 0x5a)); /* no secret: the device was shown it before */
+	airlock_pool_unmap(&pool, handle, 4096, 0);
+	EXPECT(all(source(8192), 4096, 0));
+	close_pool(0);
+}
+
+/*
+ * Devices that fail a read are known to write its status, which comes last, and to say that they
+ * wrote a byte. Zero would be success.
+ */
+static void what_is_short_comes_back_whatever_the_device_says(void)
+{
+	dma_addr_t handle;
+
+	open_telling_pool();
+	handle = map(0, 512, DMA_FROM_DEVICE);
+	EXPECT(all(shown(handle), 512, 0));
+	airlock_pool_offer(&pool, handle, 512);
+	memset(shown(handle), 7, 512);
+	airlock_pool_filled(&pool, handle, 512, 0);
+	airlock_pool_unmap(&pool, handle, 512, 0);
+	EXPECT(all(source(0), 512, 7));
+	close_pool(0);
+}
+
+/* A driver that maps pages and offers parts of them, as virtio_net does, syncs by its own books. */
+static void a_mapping_that_is_offered_in_parts_starts_as_zeros(void)
+{
+	dma_addr_t handle;
+
+	open_telling_pool();
+	handle = map(0, 8192, DMA_TO_DEVICE);
+	airlock_pool_unmap(&pool, handle, 8192, 0);
+	EXPECT(map(8192, 8192, DMA_FROM_DEVICE) == handle);
+	airlock_pool_offer(&pool, handle + 1000, 100);
+	EXPECT(all(shown(handle), 8192, 0));
+	memset(shown(handle) + 1000, 7, 100);
+	airlock_pool_offer(&pool, handle, 1000); /* the second part spares the first */
+	EXPECT(all(shown(handle) + 1000, 100, 7));
+	airlock_pool_filled(&pool, handle, 1000, 0);
+	airlock_pool_filled(&pool, handle + 1000, 100, 60);
+	airlock_pool_unmap(&pool, handle, 8192, 0);
+	EXPECT(all(source(8192), 1000, 0) && all(source(9192), 100, 7));
+	EXPECT(all(source(9292), 8192 - 1100, 0));
+	close_pool(0);
+}
+
+/* Of what is no mapping of FROM_DEVICE there are no books, and nothing happens to it. */
+static void books_are_kept_of_what_the_device_fills_only(void)
+{
+	dma_addr_t coherent;
+	dma_addr_t handle;
+
+	open_telling_pool();
+	handle = map(0, 4096, DMA_BIDIRECTIONAL);
+	EXPECT(airlock_pool_alloc(&pool, 4096, &coherent));
+	memset(shown(coherent), 7, 4096);
+	airlock_pool_offer(&pool, handle, 100);
+	airlock_pool_filled(&pool, handle, 4096, 10);
+	airlock_pool_offer(&pool, coherent, 100);
+	airlock_pool_filled(&pool, coherent, 4096, 10);
+	airlock_pool_offer(&pool, BUS - 1, 4096);
+	airlock_pool_filled(&pool, BUS + POOL_BYTES, 4096, 10);
+	airlock_pool_offer(&pool, BUS, 100);
+	EXPECT(all(shown(coherent), 4096, 7) && all(shown(BUS), 4096, 0xee));
+	memset(shown(handle), 8, 4096);
+	airlock_pool_unmap(&pool, handle, 4096, 0);
+	EXPECT(all(source(0), 4096, 8));
+	airlock_pool_free(&pool, coherent);
 	close_pool(0);
 }
 
@@ -77,7 +261,8 @@ static void copies_are_left_out_on_request(void)
 	memset(shown(handle), 7, 3000);
 	airlock_pool_unmap(&pool, handle, 3000, skip);
 	EXPECT(all(source(0), 3000, 0x5a));
-	EXPECT(all(shown(handle), 2 * AIRLOCK_SLOT_SIZE, 0)); /* HD-26 all the same */
+	EXPECT(shim_run_delayed_work(&pool.scrub)); /* HD-26 all the same */
+	EXPECT(all(shown(handle), 2 * AIRLOCK_SLOT_SIZE, 0));
 
 	handle = map(0, 3000, DMA_BIDIRECTIONAL);
 	EXPECT(all(shown(handle), 3000, 0x5a));
@@ -270,6 +455,14 @@ static void a_closed_pool_maps_nothing(void)
 int main(void)
 {
 	a_device_sees_what_was_mapped_to_it_and_zeros();
+	what_was_mapped_is_gone_a_moment_later();
+	a_scrub_spares_what_is_mapped();
+	what_is_used_again_at_once_is_clean();
+	what_the_device_says_that_it_wrote_comes_back();
+	what_nobody_filled_comes_back_as_zeros();
+	what_is_short_comes_back_whatever_the_device_says();
+	a_mapping_that_is_offered_in_parts_starts_as_zeros();
+	books_are_kept_of_what_the_device_fills_only();
 	a_device_sees_nothing_of_what_it_is_to_fill();
 	no_more_comes_back_than_was_mapped();
 	copies_are_left_out_on_request();

@@ -2,8 +2,8 @@
 /*
  * Goal: CPUs that map, sync and unmap at the same time, each other's mappings too, never get the
  * same slot, never see each other's bytes, and leave nothing behind (HD-10, HD-26, HD-27). Method:
- * a thread for each pretended CPU, more CPUs than areas, in a pool that is nearly always full; also
- * run under a sanitizer that finds data races.
+ * a thread for each pretended CPU, more CPUs than areas, in a pool that is nearly always full,
+ * while another one scrubs it; also run under a sanitizer that finds data races.
  */
 #include <pthread.h>
 
@@ -117,10 +117,19 @@ static void *run(void *argument)
 	return (void *)ended;
 }
 
+static void *scrub(void *over)
+{
+	while (!__atomic_load_n((bool *)over, __ATOMIC_ACQUIRE))
+		airlock_pool_scrub(&pool);
+	return NULL;
+}
+
 /* So many bytes of the pool are somebody else's. Returns how often it was exhausted. */
 static unsigned long cpus_do_not_get_into_each_others_way(size_t others)
 {
 	pthread_t threads[THREADS];
+	pthread_t scrubber;
+	bool over = false;
 	unsigned long ended = 0;
 	unsigned long exhausted;
 	dma_addr_t handle;
@@ -138,6 +147,7 @@ static unsigned long cpus_do_not_get_into_each_others_way(size_t others)
 			};
 		given_on[i] = &all_held[i][PER_THREAD];
 	}
+	EXPECT(pthread_create(&scrubber, NULL, scrub, &over) == 0);
 	for (i = 0; i < THREADS; i++)
 		EXPECT(pthread_create(&threads[i], NULL, run, all_held[i]) == 0);
 	for (i = 0; i < THREADS; i++) {
@@ -153,6 +163,10 @@ static unsigned long cpus_do_not_get_into_each_others_way(size_t others)
 		}
 	if (others)
 		airlock_pool_free(&pool, handle);
+	__atomic_store_n(&over, true, __ATOMIC_RELEASE);
+	EXPECT(pthread_join(scrubber, NULL) == 0);
+	airlock_pool_scrub(&pool);
+	EXPECT(all(region + PAGE_SIZE, POOL_BYTES - PAGE_SIZE, 0) || !others);
 	exhausted = stats().exhausted;
 	EXPECT(stats().used == AIRLOCK_PAGE_SLOTS);
 	close_pool(ended);

@@ -18,10 +18,13 @@ static struct airlock_slots make_areas(unsigned long count, unsigned int area_co
 	struct airlock_slots slots = { 0 };
 
 	slots.busy = calloc(BITS_TO_LONGS(count), sizeof(long));
-	slots.scrubbed = calloc(BITS_TO_LONGS(count), sizeof(long));
+	slots.zero = calloc(BITS_TO_LONGS(count), sizeof(long));
+	slots.dirty = calloc(BITS_TO_LONGS(count), sizeof(long));
 	slots.extents = calloc(count, sizeof(*slots.extents));
 	slots.areas = kvcalloc(area_count, sizeof(*slots.areas), GFP_KERNEL);
-	EXPECT(slots.busy && slots.scrubbed && slots.extents && slots.areas);
+	slots.memory = malloc(count << AIRLOCK_SLOT_SHIFT);
+	EXPECT(slots.memory && slots.busy && slots.zero && slots.dirty);
+	EXPECT(slots.extents && slots.areas);
 	airlock_slots_divide(&slots, count, area_count);
 	return slots;
 }
@@ -33,8 +36,10 @@ static struct airlock_slots make(void)
 
 static void destroy(struct airlock_slots *slots)
 {
+	free(slots->memory);
 	free(slots->busy);
-	free(slots->scrubbed);
+	free(slots->zero);
+	free(slots->dirty);
 	free(slots->extents);
 	kvfree(slots->areas);
 }
@@ -124,14 +129,78 @@ static void only_live_extents_of_the_kind_are_found(void)
 	destroy(&slots);
 }
 
-static void scrubbing_is_owed_once(void)
+/* Takes slots for so many bytes, and looks at whether they were known to be zero. */
+static long take_knowing(struct airlock_slots *slots, u32 slot_count, u32 length, bool zero)
+{
+	struct airlock_extent_request request = mapped(slot_count);
+	long head;
+
+	request.length = length;
+	head = airlock_slots_take_lowest(slots, &slots->areas[0], &request);
+	EXPECT(head >= 0 && slots->extents[head].was_zero == zero);
+	memset(airlock_slots_memory(slots, head), 7, length);
+	return head;
+}
+
+static bool leaves_dirt(struct airlock_slots *slots, long head)
+{
+	airlock_slots_drain(slots, head);
+	return airlock_slots_release(slots, head);
+}
+
+static bool holds(const struct airlock_slots *slots, long slot, unsigned char value)
+{
+	const unsigned char *bytes = airlock_slots_memory(slots, slot);
+
+	return *bytes == value && memcmp(bytes, bytes + 1, 511) == 0;
+}
+
+/* A slot is zero if its owner was short, or if it was scrubbed since; else it is not known. */
+static void what_slots_hold_is_known(void)
 {
 	struct airlock_slots slots = make();
+	const struct airlock_area *area = &slots.areas[0];
 
-	EXPECT(!airlock_slots_mark_scrubbed(&slots, 10, 4));
-	EXPECT(airlock_slots_mark_scrubbed(&slots, 10, 4));
-	EXPECT(!airlock_slots_mark_scrubbed(&slots, 12, 4));
-	EXPECT(airlock_slots_mark_scrubbed(&slots, 10, 6));
+	EXPECT(airlock_slots_scrub_next(&slots, area, 0) == -1); /* never used is not dirty */
+	EXPECT(take_knowing(&slots, 4, 512, false) == 0);
+	EXPECT(airlock_slots_scrub_next(&slots, area, 0) == -1); /* nor is what is in use */
+	EXPECT(!leaves_dirt(&slots, 0) && holds(&slots, 0, 0));
+	EXPECT(airlock_slots_scrub_next(&slots, area, 0) == -1);
+	EXPECT(take_knowing(&slots, 4, 513, true) == 0);
+	EXPECT(leaves_dirt(&slots, 0) && holds(&slots, 0, 7));
+	EXPECT(airlock_slots_scrub_next(&slots, area, 0) == 0 && holds(&slots, 0, 0));
+	EXPECT(take_knowing(&slots, 1, 16, true) == 0);
+	EXPECT(take_knowing(&slots, 1, 16, false) == 1); /* two of them are left */
+	EXPECT(airlock_slots_scrub_next(&slots, area, 0) == 2);
+	EXPECT(airlock_slots_scrub_next(&slots, area, 3) == 3);
+	EXPECT(airlock_slots_scrub_next(&slots, area, 0) == -1);
+	EXPECT(take_knowing(&slots, 2, 600, true) == 2);
+	EXPECT(leaves_dirt(&slots, 2) && !leaves_dirt(&slots, 1));
+	EXPECT(take_knowing(&slots, 3, 600, false) == 1); /* one dirty slot is enough */
+	destroy(&slots);
+}
+
+/* Runs of every length, wherever a word of the bitmaps ends. */
+static void runs_may_cross_words(void)
+{
+	struct airlock_slots slots = make();
+	u32 count;
+
+	for (count = 1; count <= 130; count++) {
+		long before = take(&slots, 60);
+		long head = take_knowing(&slots, count, 16, false);
+		long behind = take(&slots, 1);
+
+		EXPECT(before == 0 && head == 60 && behind == 60 + (long)count);
+		EXPECT(leaves_dirt(&slots, behind) && !leaves_dirt(&slots, head));
+		EXPECT(take_knowing(&slots, count, 600, true) == head);
+		EXPECT(leaves_dirt(&slots, head) && leaves_dirt(&slots, before));
+		for (head = 0; head <= 60 + (long)count; head++)
+			EXPECT(airlock_slots_scrub_next(&slots, &slots.areas[0], 0) == head);
+		EXPECT(slots.areas[0].used == 0);
+		destroy(&slots);
+		slots = make();
+	}
 	destroy(&slots);
 }
 
@@ -309,7 +378,8 @@ int main(void)
 	low_and_high_meet_in_the_middle();
 	freed_slots_are_taken_again_lowest_first();
 	only_live_extents_of_the_kind_are_found();
-	scrubbing_is_owed_once();
+	what_slots_hold_is_known();
+	runs_may_cross_words();
 	a_search_in_vain_is_not_made_twice();
 	an_area_keeps_to_itself();
 	a_run_across_areas_is_found_where_they_meet();

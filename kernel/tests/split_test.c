@@ -4,145 +4,7 @@
  * only true completions reach virtio_ring. Method: both rings in plain memory; the test makes
  * chains as virtio_ring does, and plays the device, which is honest once and lies in the twin.
  */
-#include <linux/virtio_ring.h>
-
-#include "airlock_split.h"
-#include "expect.h"
-
-#define SIZE 8
-#define TABLE_ADDRESS 0x700000ULL
-#define UNSHOWN 0xee
-
-struct ring_memory {
-	struct vring_desc desc[SIZE];
-	struct {
-		u16 flags, idx, ring[SIZE];
-	} avail;
-	struct {
-		u16 flags, idx;
-		struct vring_used_elem ring[SIZE];
-	} used;
-};
-
-static struct ring_memory own;
-static struct ring_memory shown;
-static struct airlock_split_chain chains[SIZE];
-static struct airlock_split split;
-
-/* What find_table() knows: one table, at TABLE_ADDRESS. */
-static struct vring_desc table[4];
-static u32 table_bytes;
-
-static const struct vring_desc *find_table(void *context, u64 address, u32 bytes)
-{
-	EXPECT(context == table);
-	return address == TABLE_ADDRESS && bytes == table_bytes ? table : NULL;
-}
-
-static struct vring vring_over(struct ring_memory *memory)
-{
-	return (struct vring){
-		.num = SIZE,
-		.desc = memory->desc,
-		.avail = (struct vring_avail *)&memory->avail,
-		.used = (struct vring_used *)&memory->used,
-	};
-}
-
-static void start_at(u16 index)
-{
-	memset(&own, 0, sizeof(own));
-	memset(&shown, 0, sizeof(shown));
-	memset(shown.desc, UNSHOWN, sizeof(shown.desc));
-	memset(chains, 0, sizeof(chains));
-	table_bytes = 0;
-	own.avail.idx = shown.avail.idx = own.used.idx = shown.used.idx = index;
-	split = (struct airlock_split){
-		.own = vring_over(&own),
-		.shown = vring_over(&shown),
-		.chains = chains,
-		.find_table = find_table,
-		.context = table,
-		.weak_barriers = true,
-		.published = index,
-		.returned = index,
-	};
-}
-
-static void start(void)
-{
-	start_at(0);
-}
-
-/* virtio_ring's part. */
-
-static void describe(u16 index, u32 length, u16 flags, u16 next)
-{
-	own.desc[index] = (struct vring_desc){
-		.addr = 0x1000ULL * (index + 1), .len = length, .flags = flags, .next = next,
-	};
-}
-
-static void make_available(u16 head)
-{
-	own.avail.ring[own.avail.idx % SIZE] = head;
-	own.avail.idx++;
-}
-
-/* A request of one buffer to read and one to write, as virtio_ring lays it out. */
-static void add_pair(u16 head, u16 second, u32 writable)
-{
-	describe(head, 16, VRING_DESC_F_NEXT, second);
-	describe(second, writable, VRING_DESC_F_WRITE, 0);
-	make_available(head);
-}
-
-static void add_single(u16 head, u32 writable)
-{
-	describe(head, writable, VRING_DESC_F_WRITE, 0);
-	make_available(head);
-}
-
-/* One buffer to read, one to write, a second one to write, in a table of virtio_ring's own. */
-static void add_indirect(u16 head, u32 writable)
-{
-	table[0] = (struct vring_desc){ .len = 16, .flags = VRING_DESC_F_NEXT, .next = 1 };
-	table[1] = (struct vring_desc){ .len = writable - 1,
-					.flags = VRING_DESC_F_WRITE | VRING_DESC_F_NEXT,
-					.next = 2 };
-	table[2] = (struct vring_desc){ .len = 1, .flags = VRING_DESC_F_WRITE };
-	table_bytes = 3 * sizeof(*table);
-	describe(head, table_bytes, VRING_DESC_F_INDIRECT, 0);
-	own.desc[head].addr = TABLE_ADDRESS;
-	make_available(head);
-}
-
-static bool publish(void)
-{
-	bool notify;
-	bool good = airlock_split_publish(&split, &notify);
-
-	EXPECT(good || !notify);
-	return good;
-}
-
-/* The device's part. */
-
-static void use(u32 id, u32 length)
-{
-	shown.used.ring[shown.used.idx % SIZE] = (struct vring_used_elem){ id, length };
-	shown.used.idx++;
-}
-
-static enum airlock_verdict collect(unsigned int expected)
-{
-	unsigned int count = 77;
-	u16 before = own.used.idx;
-	enum airlock_verdict verdict = airlock_split_collect(&split, &count);
-
-	EXPECT(count == expected && (u16)(own.used.idx - before) == expected);
-	return verdict;
-}
+#include "split_fixture.h"
 
 static void a_chain_is_shown_whole_and_comes_back(void)
 {
@@ -199,6 +61,57 @@ static void the_device_is_told_unless_it_asked_not_to_be(void)
 	add_single(2, 1);
 	EXPECT(airlock_split_publish(&split, &notify) && notify);
 	EXPECT(own.used.flags == 0 && shown.avail.flags == 0); /* interrupts stay on */
+}
+
+/* VIRTIO 1.3, 2.7.10: with EVENT_IDX the flag counts no more; any index is legal (HD-21). */
+static void the_device_is_told_where_it_asked_for_it(void)
+{
+	bool notify;
+
+	start();
+	split.event_idx = true;
+	shown.used.flags = VRING_USED_F_NO_NOTIFY;
+	add_single(0, 1);
+	EXPECT(airlock_split_publish(&split, &notify) && notify);
+	add_single(1, 1);
+	EXPECT(airlock_split_publish(&split, &notify) && !notify);
+	shown.used.event = 3;
+	add_single(2, 1);
+	EXPECT(airlock_split_publish(&split, &notify) && !notify);
+	add_single(3, 1);
+	add_single(4, 1);
+	EXPECT(airlock_split_publish(&split, &notify) && notify);
+	EXPECT(airlock_split_publish(&split, &notify) && !notify);
+	shown.used.event = 0xfffe;
+	add_single(5, 1);
+	EXPECT(airlock_split_publish(&split, &notify) && !notify);
+	EXPECT(shown.avail.idx == 6 && own.used.flags == 0);
+}
+
+/* VIRTIO 1.3, 2.7.7: the next interrupt is asked for behind what was handed in. */
+static void what_is_used_before_an_interrupt_was_asked_for_is_noticed(void)
+{
+	start_at(0xffff);
+	split.event_idx = true;
+	own.avail.event = 77; /* virtio_ring's own: it does not know about this */
+	add_single(0, 1);
+	add_single(1, 1);
+	EXPECT(publish());
+	use(0, 1);
+	EXPECT(collect(1) == AIRLOCK_OK);
+	EXPECT(!airlock_split_rearm(&split) && shown.avail.event == 0);
+	use(1, 1);
+	EXPECT(airlock_split_rearm(&split) && shown.avail.event == 0);
+	EXPECT(collect(1) == AIRLOCK_OK);
+	EXPECT(!airlock_split_rearm(&split) && shown.avail.event == 1);
+	EXPECT(own.avail.event == 77 && shown.avail.flags == 0);
+
+	start(); /* without EVENT_IDX each one brings an interrupt, and nothing is asked for */
+	add_single(0, 1);
+	EXPECT(publish());
+	use(0, 1);
+	shown.avail.event = 0x5555;
+	EXPECT(!airlock_split_rearm(&split) && shown.avail.event == 0x5555);
 }
 
 /* HD-1 */
@@ -326,6 +239,51 @@ static void an_indirect_length_is_by_the_private_table(void)
 	EXPECT(!publish());
 }
 
+static bool was_filled(unsigned int buffer, u32 written)
+{
+	return told[buffer].offers == 1 && told[buffer].fills == 1 &&
+	       told[buffer].written == written;
+}
+
+/* VIRTIO 1.3, 2.7.8.2: the used length fills the writable buffers one after the other. */
+static void the_pool_is_told_which_buffers_were_filled(void)
+{
+	static const u32 lengths[] = { 0, 9, 10, 12, 15 };
+	unsigned int i;
+
+	for (i = 0; i < 5; i++) {
+		u32 first = min_t(u32, lengths[i], 10);
+
+		start();
+		describe(0, 100, VRING_DESC_F_NEXT, 1);
+		describe(1, 10, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2);
+		describe(2, 5, VRING_DESC_F_WRITE, 0);
+		make_available(0);
+		EXPECT(told[1].offers == 0);
+		EXPECT(publish());
+		EXPECT(told[1].offers == 1 && told[2].offers == 1 && told[1].fills == 0);
+		use(0, lengths[i]);
+		EXPECT(collect(1) == AIRLOCK_OK);
+		EXPECT(was_filled(1, first) && was_filled(2, lengths[i] - first));
+		EXPECT(told[0].offers == 0); /* only to read */
+	}
+	start();
+	add_indirect(4, 600);
+	EXPECT(publish());
+	use(4, 599);
+	EXPECT(collect(1) == AIRLOCK_OK);
+	EXPECT(was_filled(SIZE, 599) && was_filled(SIZE + 1, 0) && told[4].offers == 0);
+
+	start(); /* a lie fills nothing */
+	add_single(0, 8);
+	add_single(1, 8);
+	EXPECT(publish());
+	use(0, 9);
+	use(1, 8);
+	EXPECT(collect(0) == AIRLOCK_BAD_LENGTH);
+	EXPECT(told[0].fills == 0 && told[1].fills == 0);
+}
+
 /* Sums beyond 32 bits allow any length, instead of wrapping to a small one. */
 static void a_huge_sum_does_not_wrap(void)
 {
@@ -380,6 +338,11 @@ static void an_own_ring_that_makes_no_sense_is_not_published(void)
 	start();
 	describe(0, 1, VRING_DESC_F_NEXT, SIZE);
 	make_available(0);
+	EXPECT(!publish() && shown.avail.idx == 0);
+
+	start();
+	add_indirect(0, 600);
+	own.desc[0].flags |= VRING_DESC_F_NEXT; /* a table in the middle of a chain */
 	EXPECT(!publish() && shown.avail.idx == 0);
 
 	start();
@@ -461,11 +424,14 @@ int main(void)
 	a_chain_is_shown_whole_and_comes_back();
 	the_table_is_never_read_back();
 	the_device_is_told_unless_it_asked_not_to_be();
+	the_device_is_told_where_it_asked_for_it();
+	what_is_used_before_an_interrupt_was_asked_for_is_noticed();
 	an_id_is_below_the_queue_size();
 	an_id_is_of_a_head_in_flight();
 	an_id_comes_back_once();
 	a_length_is_of_what_the_device_may_write();
 	an_indirect_length_is_by_the_private_table();
+	the_pool_is_told_which_buffers_were_filled();
 	a_huge_sum_does_not_wrap();
 	the_used_index_moves_by_what_is_in_flight();
 	an_own_ring_that_makes_no_sense_is_not_published();

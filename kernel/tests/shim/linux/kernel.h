@@ -36,6 +36,9 @@
 #define BIT_WORD(bit) ((bit) / BITS_PER_LONG)
 #define ____cacheline_aligned_in_smp __attribute__((aligned(64)))
 #define likely(condition) (condition)
+#define container_of(pointer, type, member) \
+	((type *)((char *)(pointer) - offsetof(type, member)))
+#define cond_resched() ((void)0)
 #define PAGE_ALIGN(n) (((n) + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1))
 #define PHYS_PFN(address) ((unsigned long)((address) >> PAGE_SHIFT))
 #define offset_in_page(address) ((address) & (PAGE_SIZE - 1))

@@ -58,6 +58,9 @@ struct vring_used {
 	struct vring_used_elem ring[];
 };
 
+#define vring_used_event(vr) (*(__virtio16 *)&(vr)->avail->ring[(vr)->num])
+#define vring_avail_event(vr) (*(__virtio16 *)&(vr)->used->ring[(vr)->num])
+
 struct vring {
 	unsigned int num;
 	struct vring_desc *desc;
