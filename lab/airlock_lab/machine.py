@@ -23,12 +23,19 @@ KERNEL_ARGUMENTS = (
 TCG_CPU = "max,la57=off,erms=off,fsrm=off,fsrs=off"
 
 
+def _processors(count, accel):
+    """QEMU's -smp. TCG leaves a guest's memory barriers out where there can be one processor only,
+    as if no device ran beside it: then a notification or an interrupt may get lost."""
+    return f"cpus={count},maxcpus={max(count, 2)}" if accel == "tcg" else str(count)
+
+
 def arguments(kernel, options, accel, initrd, console_fd, control_fd):
     """The arguments of qemu-system-x86_64. The descriptors are connected sockets it inherits."""
     cpu = {"tcg": TCG_CPU, "kvm": "host"}[accel]
     accel_option = "tcg,thread=multi" if accel == "tcg" else accel
     args = ["-nodefaults", "-no-user-config", "-display", "none", "-name", _name(options)]
-    args += ["-accel", accel_option, "-cpu", options.cpu or cpu, "-smp", str(options.cpus)]
+    args += ["-accel", accel_option, "-cpu", options.cpu or cpu]
+    args += ["-smp", _processors(options.cpus, accel)]
     args += _memory(options)
     if options.bios == "qboot":
         args += ["-bios", "qboot.rom"]
