@@ -76,7 +76,7 @@ def measure(options, say):
         runs = options.rounds * len(POINTS) * len(DISKS)
         say(f"vm: {runs} runs of {options.seconds} s in a guest with Linux {options.kernel}")
         status, console = harness.vm(
-            "--kernel", options.kernel, "--accel", "tcg", "--memory", "1G",
+            "--kernel", options.kernel, "--cpus", "1", "--accel", "tcg", "--memory", "1G",
             "--append", "swiotlb=force", "--module", harness.guest_module(options.kernel),
             "--with", "fio",
             *[word for device in devices for word in ("--vfio-user", device.socket)],
