@@ -78,8 +78,9 @@ void airlock_shutdown(struct pci_dev *pdev)
 	struct airlock_device *adev = pci_get_drvdata(pdev);
 
 	airlock_watch_stop(adev);
-	if (!adev->dead)
+	if (!adev->dead) {
 		adev->vdev.config->reset(&adev->vdev);
-	airlock_pool_scrub(&adev->pool);
+		airlock_pool_scrub(&adev->pool);
+	}
 	pci_clear_master(pdev);
 }

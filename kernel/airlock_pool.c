@@ -11,15 +11,14 @@
  * anything makes it a successful read of zeros. A device owns what a disk holds anyway; a leak of
  * old memory would be worse. BIDIRECTIONAL mappings are copied in, as the API demands.
  *
- * Which bytes those are is told in one of two ways.
+ * Which bytes those are is known in one of two ways.
  *
- * - The slots start as zeros. So it is for what is short, a request's status above all, of which
- *   devices that fail a request are known to write more than they say; and wherever nobody tells
- *   the pool lengths.
- * - The device says so: what lies beyond the used length counts as not written (VIRTIO 1.3,
- *   2.7.8.3) and only what lies before it is copied. The slots start with what was in them, which
- *   this device has seen or written before and nobody else can. One that claims to have written
- *   what it has not can give the caller nothing else than by writing it.
+ * - The slots start as zeros.
+ * - For the data of a disk's request its status tells: all of it was written, or nothing counts
+ *   (airlock_split.h). The used length does not tell: disks are known that count only the status,
+ *   and others that count what a read that failed did not write. The slots start with what was in
+ *   them, which this device has seen or written before and nobody else can. One that claims to have
+ *   written what it has not can give the caller nothing else than by writing it.
  *
  * What was left in slots is zeroed a moment after they were freed, so that a device that turns
  * hostile later finds no old data, and a slot that is used again at once costs one pass over its
@@ -35,6 +34,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/highmem.h>
 #include <linux/jiffies.h>
+#include <linux/limits.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/string.h>
@@ -218,7 +218,7 @@ static long take(struct airlock_pool *pool, const struct airlock_extent_request 
 /* How much of a new mapping comes back although nobody may ever say that the device wrote it. */
 static u32 filled_at_first(const struct airlock_pool *pool, size_t length, u8 direction)
 {
-	bool told = pool->lengths_told && direction == DMA_FROM_DEVICE;
+	bool told = pool->fills_told && direction == DMA_FROM_DEVICE;
 
 	return told && length > AIRLOCK_SHORT_BYTES ? 0 : length;
 }
@@ -347,44 +347,21 @@ static struct airlock_extent *own_mapping(struct airlock_pool *pool, dma_addr_t 
 		       NULL;
 }
 
-/* The same for one whose books are kept. *whole: whether the buffer is all of the mapping. */
-static struct airlock_extent *own_told(struct airlock_pool *pool, dma_addr_t handle, size_t length,
-				       bool *whole)
+void airlock_pool_filled(struct airlock_pool *pool, dma_addr_t handle, size_t length)
 {
 	size_t skip;
 	struct airlock_extent *extent = own_mapping(pool, handle, length, &skip);
 
-	if (!extent || !pool->lengths_told || extent->direction != DMA_FROM_DEVICE ||
-	    extent->length <= AIRLOCK_SHORT_BYTES)
-		return NULL;
-	*whole = length == extent->length;
-	return extent;
+	if (extent && extent->direction == DMA_FROM_DEVICE)
+		extent->filled = max_t(size_t, extent->filled, skip + length);
 }
 
-/*
- * Drivers that map more than a buffer at once, as virtio_net does with the pages that it receives
- * into, sync and unmap what no used length tells about. All of such a mapping comes back, and so it
- * is zeroed, before the device is shown any of it.
- */
-void airlock_pool_offer(struct airlock_pool *pool, dma_addr_t handle, size_t length)
+u8 airlock_pool_peek(struct airlock_pool *pool, dma_addr_t handle)
 {
-	bool whole;
-	struct airlock_extent *extent = own_told(pool, handle, length, &whole);
+	size_t skip;
+	const struct airlock_extent *extent = own_mapping(pool, handle, 1, &skip);
 
-	if (!extent || whole || extent->filled == extent->length)
-		return;
-	memset(slot_address(pool, extent->head), 0, extent->slot_count * AIRLOCK_SLOT_SIZE);
-	extent->filled = extent->length;
-}
-
-void airlock_pool_filled(struct airlock_pool *pool, dma_addr_t handle, size_t length,
-			 size_t written)
-{
-	bool whole;
-	struct airlock_extent *extent = own_told(pool, handle, length, &whole);
-
-	if (extent && whole)
-		extent->filled = min_t(size_t, written, length);
+	return extent ? READ_ONCE(*((u8 *)slot_address(pool, extent->head) + skip)) : U8_MAX;
 }
 
 bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,
@@ -479,7 +456,7 @@ int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_b
 	pool->handle_base = handle_base;
 	pool->size = size;
 	airlock_pool_by_pages(pool, false);
-	airlock_pool_tell_lengths(pool, false);
+	airlock_pool_tell_fills(pool, false);
 	pool->base = base;
 	return 0;
 }
@@ -490,9 +467,9 @@ void airlock_pool_by_pages(struct airlock_pool *pool, bool by_pages)
 	pool->max_mapping = by_pages ? PAGE_SIZE : max_mapping_of(pool->size);
 }
 
-void airlock_pool_tell_lengths(struct airlock_pool *pool, bool told)
+void airlock_pool_tell_fills(struct airlock_pool *pool, bool told)
 {
-	pool->lengths_told = told;
+	pool->fills_told = told;
 }
 
 void airlock_pool_close(struct airlock_pool *pool)
@@ -501,7 +478,7 @@ void airlock_pool_close(struct airlock_pool *pool)
 
 	if (!pool->base)
 		return;
-	airlock_pool_scrub(pool);
+	cancel_delayed_work_sync(&pool->scrub);
 	airlock_areas_stats(&pool->slots, &stats);
 	if (stats.used > AIRLOCK_PAGE_SLOTS)
 		dev_warn(pool->dev, "airlock: %lu slots still in use when the pool closes\n",

@@ -22,7 +22,7 @@ struct airlock_pool {
 	size_t size; /* bytes, whole pages */
 	size_t max_mapping; /* bytes */
 	bool by_pages; /* each mapping takes a page */
-	bool lengths_told; /* by airlock_pool_offer() and airlock_pool_filled() */
+	bool fills_told; /* by airlock_pool_filled() */
 	struct device *dev;
 	bool spoilt; /* what the device was to fill comes back as ones */
 	struct airlock_slots slots; /* with all locks and counters; airlock_areas.h */
@@ -48,19 +48,18 @@ int airlock_pool_open(struct airlock_pool *pool, void *base, dma_addr_t handle_b
 void airlock_pool_by_pages(struct airlock_pool *pool, bool by_pages);
 
 /*
- * Whether whoever shows mappings to the device tells the pool what becomes of them, as split rings
- * do: airlock_pool_offer() before a buffer that the device may write is shown, then
- * airlock_pool_filled() when it is back. Then what is long need not be zeroed first. Not told is
- * how a pool is opened. Nothing may be mapped.
+ * Whether the pool is told by airlock_pool_filled() of each buffer that the device has written, as
+ * it is by the split rings of a disk. Then what is long need not be zeroed first. Not told is how a
+ * pool is opened. Nothing may be mapped.
  */
-void airlock_pool_tell_lengths(struct airlock_pool *pool, bool told);
+void airlock_pool_tell_fills(struct airlock_pool *pool, bool told);
 
 /* Scrubs what is dirty, now. May sleep. Harmless on a closed pool. */
 void airlock_pool_scrub(struct airlock_pool *pool);
 
 /*
- * Scrubs, and complains about extents that are still taken. The pool must be idle. May sleep.
- * Harmless on a closed one.
+ * Complains about extents that are still taken, and leaves what is dirty as it is. The pool must be
+ * idle. May sleep. Harmless on a closed one.
  */
 void airlock_pool_close(struct airlock_pool *pool);
 
@@ -73,13 +72,10 @@ void airlock_pool_sync_for_cpu(struct airlock_pool *pool, dma_addr_t handle, siz
 void airlock_pool_sync_for_device(struct airlock_pool *pool, dma_addr_t handle, size_t length);
 
 /*
- * For the owner of a mapping's handle, while it has it: the device is about to be shown that buffer
- * and may write it; and it came back, with so many bytes written from its start, as far as the
- * device says. What is no mapping of FROM_DEVICE, or a part of one, is not kept books of.
+ * For the owner of a mapping's handle, while he has it: the device has written that buffer, or says
+ * so. Of what is no mapping of FROM_DEVICE no books are kept.
  */
-void airlock_pool_offer(struct airlock_pool *pool, dma_addr_t handle, size_t length);
-void airlock_pool_filled(struct airlock_pool *pool, dma_addr_t handle, size_t length,
-			 size_t written);
+void airlock_pool_filled(struct airlock_pool *pool, dma_addr_t handle, size_t length);
 
 /*
  * For a device that stopped: whatever it was to fill comes back as ones, because zero is success to
@@ -93,11 +89,17 @@ void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *h
 void airlock_pool_free(struct airlock_pool *pool, dma_addr_t handle);
 
 /*
- * For a mapping's owner too: where its bytes came from, his own memory, which no device can change.
+ * For the owner too: where its bytes came from, his own memory, which no device can change.
  * Returns false if the handle and length are not those of, or inside of, a mapping.
  */
 bool airlock_pool_source(struct airlock_pool *pool, dma_addr_t handle, size_t length,
 			 phys_addr_t *source);
+
+/*
+ * For the owner too: a byte of his mapping as the device left it, read once; all ones if it is not
+ * inside of one.
+ */
+u8 airlock_pool_peek(struct airlock_pool *pool, dma_addr_t handle);
 
 /* Bytes; the largest single mapping that airlock_pool_map() takes. */
 size_t airlock_pool_max_mapping(const struct airlock_pool *pool);

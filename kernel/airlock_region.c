@@ -12,6 +12,7 @@
 #include <linux/io.h>
 #include <linux/log2.h>
 #include <linux/sizes.h>
+#include <uapi/linux/virtio_ids.h>
 
 #include "airlock.h"
 #include "core/range.h"
@@ -138,6 +139,15 @@ static int map_region(struct airlock_device *adev, const struct airlock_location
 	return 0;
 }
 
+/* For the driver that comes. Nothing is mapped. */
+static void prepare_pool(struct airlock_device *adev, bool bounded)
+{
+	airlock_pool_by_pages(&adev->pool, bounded);
+	airlock_pool_tell_fills(&adev->pool, adev->vdev.id.device == VIRTIO_ID_BLOCK &&
+						     !__virtio_test_bit(&adev->vdev,
+									VIRTIO_F_RING_PACKED));
+}
+
 int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned int vq_count)
 {
 	bool bounded = airlock_blk_is_bounded(&adev->vdev);
@@ -159,7 +169,7 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 		    location.offset == adev->location.offset &&
 		    location.length == adev->location.length &&
 		    handle_base == adev->pool.handle_base) {
-			airlock_pool_by_pages(&adev->pool, bounded);
+			prepare_pool(adev, bounded);
 			return 0;
 		}
 		pci_err(adev->pdev, "airlock: the region moved between two negotiations\n");
@@ -174,7 +184,7 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 		airlock_region_close(adev);
 		return err;
 	}
-	airlock_pool_by_pages(&adev->pool, bounded);
+	prepare_pool(adev, bounded);
 	airlock_debugfs_add(adev);
 	pci_info(adev->pdev, "airlock: %llu KiB region in BAR %u, %s, largest mapping %zu KiB (%s)\n",
 		 location.length >> 10, location.bar,
@@ -186,6 +196,9 @@ int airlock_region_open(struct airlock_device *adev, size_t ring_bytes, unsigned
 void airlock_region_close(struct airlock_device *adev)
 {
 	airlock_debugfs_remove(adev);
+	/* To what is gone, each word would be a message to nobody. */
+	if (!adev->dead && pci_device_is_present(adev->pdev))
+		airlock_pool_scrub(&adev->pool);
 	airlock_pool_close(&adev->pool);
 	if (adev->region)
 		memunmap(adev->region);

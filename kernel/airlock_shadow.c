@@ -40,14 +40,14 @@ static const struct vring_desc *find_table(void *context, u64 address, u32 bytes
 	return airlock_pool_source(context, address, bytes, &source) ? phys_to_virt(source) : NULL;
 }
 
-static void offer(void *context, u64 address, u32 length)
+static u8 peek(void *context, u64 address)
 {
-	airlock_pool_offer(context, address, length);
+	return airlock_pool_peek(context, address);
 }
 
-static void filled(void *context, u64 address, u32 length, u32 written)
+static void filled(void *context, u64 address, u32 length)
 {
-	airlock_pool_filled(context, address, length, written);
+	airlock_pool_filled(context, address, length);
 }
 
 struct airlock_shadow *airlock_shadow_create(struct airlock_device *adev, u16 size)
@@ -76,8 +76,10 @@ struct airlock_shadow *airlock_shadow_create(struct airlock_device *adev, u16 si
 	vring_init(&split->own, size, own, RING_ALIGN);
 	vring_init(&split->shown, size, shown, RING_ALIGN);
 	split->find_table = find_table;
-	split->offer = offer;
-	split->filled = filled;
+	if (pool->fills_told) {
+		split->peek = peek;
+		split->filled = filled;
+	}
 	split->context = pool;
 	split->weak_barriers = !virtio_has_feature(&adev->vdev, VIRTIO_F_ORDER_PLATFORM);
 	split->event_idx = adev->event_idx;

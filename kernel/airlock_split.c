@@ -12,6 +12,8 @@
 #include "airlock_split.h"
 #include "core/event.h"
 
+#define DISK_SUCCESS 0 /* VIRTIO_BLK_S_OK */
+
 static u16 load16(const __virtio16 *field)
 {
 	return le16_to_cpu((__force __le16)READ_ONCE(*field));
@@ -37,12 +39,18 @@ static u64 address_of(const struct vring_desc *descriptor)
 	return le64_to_cpu((__force __le64)descriptor->addr);
 }
 
-/* Calls visit() for each buffer of a chain of the own ring that the device may write, in order. */
-static void for_each_writable(const struct airlock_split *split, u16 head,
-			      void (*visit)(const struct airlock_split *split,
-					    const struct vring_desc *buffer, u64 *bytes),
-			      u64 *bytes)
+/* What is gathered of a chain, or told. */
+struct visit {
+	const struct airlock_split *split;
+	u64 bytes; /* that the device may write */
+	u64 last; /* address of the last of them */
+};
+
+/* Calls buffer() for each one of a chain of the own ring that the device may write, in order. */
+static void visit_writable(struct visit *visit, u16 head,
+			   void (*buffer)(struct visit *visit, const struct vring_desc *buffer))
 {
+	const struct airlock_split *split = visit->split;
 	const struct vring_desc *table = split->chains[head].table;
 	u16 index = head;
 	unsigned int i;
@@ -56,39 +64,48 @@ static void for_each_writable(const struct airlock_split *split, u16 head,
 		if (flags & VRING_DESC_F_INDIRECT)
 			entries = load32(&descriptor->len) / sizeof(*table);
 		else if (flags & VRING_DESC_F_WRITE)
-			visit(split, descriptor, bytes);
+			buffer(visit, descriptor);
 		for (entry = 0; entry < entries; entry++)
 			if (load16(&table[entry].flags) & VRING_DESC_F_WRITE)
-				visit(split, &table[entry], bytes);
+				buffer(visit, &table[entry]);
 		if (!(flags & VRING_DESC_F_NEXT))
 			return;
 		index = load16(&descriptor->next);
 	}
 }
 
-static void offer(const struct airlock_split *split, const struct vring_desc *buffer, u64 *writable)
+static void add_up(struct visit *visit, const struct vring_desc *buffer)
 {
-	u32 length = load32(&buffer->len);
-
-	split->offer(split->context, address_of(buffer), length);
-	*writable += length;
+	visit->bytes += load32(&buffer->len);
+	visit->last = address_of(buffer) + load32(&buffer->len) - 1;
 }
 
-/* The used length counts bytes from the first buffer on (VIRTIO 1.3, 2.7.8.2). */
-static void take_back(const struct airlock_split *split, const struct vring_desc *buffer, u64 *used)
+static void tell_filled(struct visit *visit, const struct vring_desc *buffer)
 {
-	u32 length = load32(&buffer->len);
-	u32 written = min_t(u64, *used, length);
+	const struct airlock_split *split = visit->split;
 
-	split->filled(split->context, address_of(buffer), length, written);
-	*used -= written;
+	split->filled(split->context, address_of(buffer), load32(&buffer->len));
+}
+
+/*
+ * A disk's request that came back: its last byte is the status, and with success all that it reads
+ * was written. No used length says as much: there are disks that leave out the data, and others
+ * that count it even if the read failed. Of a status alone there is nothing to tell.
+ */
+static void tell_request(const struct airlock_split *split, u16 head)
+{
+	const struct airlock_split_chain *chain = &split->chains[head];
+	struct visit visit = { .split = split };
+
+	if (chain->writable > 1 && split->peek(split->context, chain->last) == DISK_SUCCESS)
+		visit_writable(&visit, head, tell_filled);
 }
 
 /* Copies one chain into the table that the device sees, and keeps a record of it. */
 static bool show_chain(struct airlock_split *split, u16 head)
 {
 	struct airlock_split_chain *chain = &split->chains[head];
-	u64 writable = 0;
+	struct visit visit = { .split = split };
 	u16 index = head;
 	unsigned int i;
 
@@ -106,8 +123,9 @@ static bool show_chain(struct airlock_split *split, u16 head)
 				return false;
 		}
 		if (!(flags & VRING_DESC_F_NEXT)) {
-			for_each_writable(split, head, offer, &writable);
-			chain->writable = min_t(u64, writable, U32_MAX);
+			visit_writable(&visit, head, add_up);
+			chain->writable = min_t(u64, visit.bytes, U32_MAX);
+			chain->last = visit.last;
 			chain->outstanding = true;
 			split->outstanding++;
 			return true;
@@ -167,7 +185,6 @@ static enum airlock_verdict take_element(struct airlock_split *split, u16 slot)
 	u32 id = load32(&split->shown.used->ring[slot].id);
 	u32 length = load32(&split->shown.used->ring[slot].len);
 	enum airlock_verdict verdict = airlock_check_used_id(id, split->own.num);
-	u64 used = length;
 
 	if (verdict != AIRLOCK_OK)
 		return verdict;
@@ -178,7 +195,8 @@ static enum airlock_verdict take_element(struct airlock_split *split, u16 slot)
 		return verdict;
 	split->chains[id].outstanding = false;
 	split->outstanding--;
-	for_each_writable(split, id, take_back, &used);
+	if (split->filled)
+		tell_request(split, id);
 	store32(&split->own.used->ring[slot].id, id);
 	store32(&split->own.used->ring[slot].len, length);
 	return AIRLOCK_OK;

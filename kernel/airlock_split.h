@@ -20,6 +20,7 @@
 /* What the device was given under one head. */
 struct airlock_split_chain {
 	const struct vring_desc *table; /* private, behind the indirect descriptor; or NULL */
+	u64 last; /* address of the last byte that it may write */
 	u32 writable; /* bytes that it may write, indirect ones included */
 	bool outstanding;
 };
@@ -33,9 +34,12 @@ struct airlock_split {
 	 * as the region holds it (HD-8), or NULL.
 	 */
 	const struct vring_desc *(*find_table)(void *context, u64 address, u32 bytes);
-	/* Each buffer that the device may write: it is about to be shown; and it is back. */
-	void (*offer)(void *context, u64 address, u32 length);
-	void (*filled)(void *context, u64 address, u32 length, u32 written);
+	/*
+	 * Of a disk, whose requests end with a status (VIRTIO 1.3, 5.2.6), both or none: a byte in
+	 * the region; and for each buffer that it may write, if that status is success: it did.
+	 */
+	u8 (*peek)(void *context, u64 address);
+	void (*filled)(void *context, u64 address, u32 length);
 	void *context;
 	bool weak_barriers; /* as virtio_ring means it: the device is software */
 	bool event_idx; /* negotiated with the device; virtio_ring's own ring has flags */

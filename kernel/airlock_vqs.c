@@ -411,7 +411,6 @@ static int open_region(struct airlock_device *adev, unsigned int nvqs,
 		err = airlock_region_open(adev, bytes, nvqs);
 	if (err)
 		return err;
-	airlock_pool_tell_lengths(&adev->pool, has_shadow(&adev->vdev));
 	adev->ring_limit = U32_MAX;
 	if (airlock_blk_is_bounded(&adev->vdev))
 		adev->ring_limit = airlock_blk_bounded_entries(&adev->vdev, nvqs);

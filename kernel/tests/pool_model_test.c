@@ -116,7 +116,7 @@ static void make_mapping(struct live *slot)
 	live.source += below(offset - live.length + 1);
 	scribble(source(live.source), memory + live.source, live.length);
 	live.filled = live.length;
-	if (pool.lengths_told && live.length > 512 && !reads(&live))
+	if (pool.fills_told && live.length > 512 && !reads(&live))
 		live.filled = 0;
 	live.handle = map(live.source, live.length, live.direction);
 	if (live.handle == DMA_MAPPING_ERROR) {
@@ -187,28 +187,15 @@ static void scrub(void)
 			memset(seen + i * AIRLOCK_SLOT_SIZE, 0, AIRLOCK_SLOT_SIZE);
 }
 
-/* The device is shown a mapping or a part of one, and may bring it back. */
-static void offer(struct live *live)
+/* The device says that it wrote a mapping, or a part of one. */
+static void say_filled(struct live *live)
 {
-	bool kept = pool.lengths_told && !live->coherent && !reads(live) && live->length > 512;
 	size_t skip = rand() % 2 ? 0 : below(live->length);
-	size_t length = 1 + below(live->length - skip);
-	size_t written = below(2 * live->length);
+	size_t length = rand() % 2 ? live->length - skip : 1 + below(live->length - skip);
 
-	if (rand() % 2) {
-		skip = 0;
-		length = live->length;
-	}
-	airlock_pool_offer(&pool, live->handle + skip, length);
-	if (kept && length != live->length && live->filled != live->length) {
-		memset(seen + (live->handle - BUS), 0, slots_of(live) * AIRLOCK_SLOT_SIZE);
-		live->filled = live->length;
-	}
-	if (rand() % 2)
-		return;
-	airlock_pool_filled(&pool, live->handle + skip, length, written);
-	if (kept && length == live->length)
-		live->filled = min_t(size_t, written, length);
+	airlock_pool_filled(&pool, live->handle + skip, length);
+	if (!live->coherent)
+		live->filled = max_t(size_t, live->filled, skip + length);
 }
 
 /* The device writes where it may, the caller in its buffer; then a part is synced, or too much. */
@@ -289,7 +276,7 @@ static void random_run_agrees_with_a_list(unsigned int seed, unsigned int cpus)
 	memset(region, 0, POOL_BYTES); /* so that what nobody has used yet is zero in both */
 	memcpy(memory, shim_memory, SHIM_PAGES * PAGE_SIZE);
 	memset(seen, 0, POOL_BYTES);
-	airlock_pool_tell_lengths(&pool, seed % 2);
+	airlock_pool_tell_fills(&pool, seed % 2);
 	refused = 0;
 	for (step = 0; step < STEPS; step++) {
 		struct live *live = &lives[rand() % LIVE_MAX];
@@ -301,7 +288,7 @@ static void random_run_agrees_with_a_list(unsigned int seed, unsigned int cpus)
 		if (rand() % 16 == 0)
 			make_up();
 		else if (live->length && rand() % 4 == 0)
-			offer(live);
+			say_filled(live);
 		else if (live->length && rand() % 2)
 			use(live);
 		else if (live->length)

@@ -32,15 +32,11 @@ static struct ring_memory shown;
 static struct airlock_split_chain chains[SIZE];
 static struct airlock_split split;
 
-/* What the pool was told, and how often, by the address of the buffer: see describe(). */
-struct told {
-	unsigned int offers;
-	unsigned int fills;
-	u32 length;
-	u32 written;
-};
-
-static struct told told[SIZE + 4];
+/* What the pool was told of each buffer, by its number: see describe(). 0: nothing. */
+static u32 filled_bytes[SIZE + 4];
+/* What a disk's status reads as, and where it was looked for. */
+static u8 status;
+static u64 status_at;
 
 /* What find_table() knows: one table, at TABLE_ADDRESS. */
 static struct vring_desc table[4];
@@ -52,26 +48,19 @@ static inline const struct vring_desc *find_table(void *context, u64 address, u3
 	return address == TABLE_ADDRESS && bytes == table_bytes ? table : NULL;
 }
 
-static inline struct told *told_of(u64 address)
+static inline u8 peek(void *context, u64 address)
 {
+	EXPECT(context == table);
+	status_at = address;
+	return status;
+}
+
+static inline void filled(void *context, u64 address, u32 length)
+{
+	EXPECT(context == table);
 	EXPECT(address % 0x1000 == 0 && address >= 0x1000 && address / 0x1000 <= SIZE + 4);
-	return &told[address / 0x1000 - 1];
-}
-
-static inline void offer(void *context, u64 address, u32 length)
-{
-	EXPECT(context == table);
-	told_of(address)->offers++;
-	told_of(address)->length = length;
-}
-
-static inline void filled(void *context, u64 address, u32 length, u32 written)
-{
-	struct told *buffer = told_of(address);
-
-	EXPECT(context == table);
-	EXPECT(buffer->offers == ++buffer->fills && length == buffer->length);
-	buffer->written = written;
+	EXPECT(filled_bytes[address / 0x1000 - 1] == 0);
+	filled_bytes[address / 0x1000 - 1] = length;
 }
 
 static inline struct vring vring_over(struct ring_memory *memory)
@@ -90,7 +79,8 @@ static inline void start_at(u16 index)
 	memset(&shown, 0, sizeof(shown));
 	memset(shown.desc, UNSHOWN, sizeof(shown.desc));
 	memset(chains, 0, sizeof(chains));
-	memset(told, 0, sizeof(told));
+	memset(filled_bytes, 0, sizeof(filled_bytes));
+	status_at = 0;
 	table_bytes = 0;
 	own.avail.idx = shown.avail.idx = own.used.idx = shown.used.idx = index;
 	split = (struct airlock_split){
@@ -98,8 +88,6 @@ static inline void start_at(u16 index)
 		.shown = vring_over(&shown),
 		.chains = chains,
 		.find_table = find_table,
-		.offer = offer,
-		.filled = filled,
 		.context = table,
 		.weak_barriers = true,
 		.published = index,

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdint.h>
 
+#define U8_MAX UINT8_MAX
 #define U32_MAX UINT32_MAX
 
 #endif
