@@ -106,15 +106,13 @@ static long take_owned(struct airlock_slots *slots, struct airlock_area *area,
 }
 
 static long take_in(struct airlock_slots *slots, struct airlock_area *area,
-		    const struct airlock_extent_request *request, bool *zero)
+		    const struct airlock_extent_request *request)
 {
 	unsigned long flags;
 	long head;
 
 	spin_lock_irqsave(&area->lock, flags);
 	head = take_owned(slots, area, request);
-	if (head >= 0)
-		*zero = slots->extents[head].was_zero;
 	spin_unlock_irqrestore(&area->lock, flags);
 	return head;
 }
@@ -125,7 +123,7 @@ static long take_in(struct airlock_slots *slots, struct airlock_area *area,
  * slot lies in one area.
  */
 static long take_anywhere(struct airlock_slots *slots,
-			  const struct airlock_extent_request *request, bool *zero)
+			  const struct airlock_extent_request *request)
 {
 	bool coherent = request->kind == AIRLOCK_EXTENT_COHERENT;
 	unsigned int mask = slots->area_count - 1;
@@ -139,14 +137,11 @@ static long take_anywhere(struct airlock_slots *slots,
 	if (head < 0 && request->slot_count > 1)
 		head = airlock_slots_take_across(slots, request,
 						 coherent ? AIRLOCK_PAGE_SLOTS : 1);
-	if (head >= 0)
-		*zero = slots->extents[head].was_zero;
 	unlock_all(slots, flags);
 	return head;
 }
 
-long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request,
-			bool *zero)
+long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request)
 {
 	unsigned int mask = slots->area_count - 1;
 	bool coherent = request->kind == AIRLOCK_EXTENT_COHERENT;
@@ -155,12 +150,12 @@ long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent
 
 	for (i = 0; i <= mask; i++) {
 		unsigned int index = (coherent ? own - i : own + i) & mask;
-		long head = take_in(slots, &slots->areas[index], request, zero);
+		long head = take_in(slots, &slots->areas[index], request);
 
 		if (head >= 0)
 			return head;
 	}
-	return mask ? take_anywhere(slots, request, zero) : -1;
+	return mask ? take_anywhere(slots, request) : -1;
 }
 
 bool airlock_areas_find(struct airlock_slots *slots, unsigned long slot,

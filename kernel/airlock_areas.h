@@ -38,10 +38,9 @@ void airlock_areas_close(struct airlock_slots *slots);
  * Takes slots for an extent: streaming memory from this CPU's own area, from the others in order if
  * that has no room, and at last wherever there is room, in all areas at once and across them;
  * coherent memory from the top down, in whole pages. Fails only if at one time there was no room.
- * Returns the first slot or -1. *zero is true if all of them hold zeros since their last owner.
+ * Returns the first slot or -1. Its record is the caller's to read.
  */
-long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request,
-			bool *zero);
+long airlock_areas_take(struct airlock_slots *slots, const struct airlock_extent_request *request);
 
 /*
  * Copies the record of the live extent of that kind that a slot belongs to. Returns false if there

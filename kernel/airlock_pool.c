@@ -201,11 +201,10 @@ static enum airlock_end retire(struct airlock_pool *pool, dma_addr_t handle,
 	return end;
 }
 
-/* Returns the extent's first slot or -1. *zero: whether all its slots hold zeros. */
-static long take(struct airlock_pool *pool, const struct airlock_extent_request *request,
-		 bool *zero)
+/* Returns the extent's first slot or -1. */
+static long take(struct airlock_pool *pool, const struct airlock_extent_request *request)
 {
-	long head = airlock_areas_take(&pool->slots, request, zero);
+	long head = airlock_areas_take(&pool->slots, request);
 
 	if (head < 0) {
 		airlock_areas_note_exhausted(&pool->slots);
@@ -252,7 +251,6 @@ dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_
 	};
 	bool copied_in = device_reads(direction) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC);
 	size_t kept = copied_in ? length : 0;
-	bool zero;
 	long head;
 
 	if (!pool->base)
@@ -261,10 +259,10 @@ dma_addr_t airlock_pool_map(struct airlock_pool *pool, phys_addr_t source, size_
 		refuse(pool, "mapping", source, length);
 		return DMA_MAPPING_ERROR;
 	}
-	head = take(pool, &request, &zero);
+	head = take(pool, &request);
 	if (head < 0)
 		return DMA_MAPPING_ERROR;
-	if (!zero && request.filled)
+	if (request.filled && !pool->slots.extents[head].was_zero)
 		memset(slot_address(pool, head) + kept, 0,
 		       request.slot_count * AIRLOCK_SLOT_SIZE - kept);
 	if (copied_in)
@@ -385,12 +383,11 @@ void *airlock_pool_alloc(struct airlock_pool *pool, size_t length, dma_addr_t *h
 		.slot_count = slots_for(bytes),
 		.direction = DMA_BIDIRECTIONAL,
 	};
-	bool zero;
 	long head;
 
 	if (!pool->base || length == 0 || bytes < length || bytes > pool->size)
 		return NULL;
-	head = take(pool, &request, &zero);
+	head = take(pool, &request);
 	if (head < 0)
 		return NULL;
 	/* Unlike a mapping, this is read back as trusted zeros before the device owns it. */
