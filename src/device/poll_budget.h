@@ -11,7 +11,9 @@ namespace airlock::device {
 
 /// How long a worker may poll an empty queue before it sleeps: a busy queue is polled, a quiet one
 /// costs nothing. Between polling and sleep it may nap: look every now and then, without asking for
-/// the notification that a VMM delivers at the price of many such looks.
+/// the notification that a VMM delivers at the price of many such looks. A driver whose
+/// notifications come by eventfd, straight from it or its kernel, wakes the worker sooner than a
+/// nap ends, for little: there is no napping then.
 ///
 /// What counts is how long the queue was idle, polling and sleep together. The sleep alone would
 /// mislead: being woken takes longer than many a budget, and a budget that had once shrunk would
@@ -32,6 +34,9 @@ class PollBudget {
     Duration naps_longest{};     // polling and naps together, at a time
     unsigned cpu_percent = 100;  // of a core, in any longer stretch: see CpuAllowance
   };
+
+  /// How a notification came: by the VMM, or by the driver's own signal.
+  enum class Notice : std::uint8_t { kMessage, kDoorbell };
 
   /// The shortest first nap, and the shortest from look to look after it. Shorter ones find little
   /// more, and cost more than they spare.
@@ -58,8 +63,11 @@ class PollBudget {
 
   /// The budget has run out, and the queue is idle for `idle`: whether to nap before the next look.
   [[nodiscard]] bool naps(Duration idle) const {
-    return ever_polls_ && paid_for_ && idle < naps_now_;
+    return ever_polls_ && paid_for_ && notice_ == Notice::kMessage && idle < naps_now_;
   }
+
+  /// A notification ended a sleep.
+  void notified(Notice notice) { notice_ = notice; }
 
   /// How long the next nap is, after `naps` of them and `idle` since the last work. The first one
   /// is nearly as long as work has lately stayed away; after it work waits for an eighth of the
@@ -114,6 +122,7 @@ class PollBudget {
   Duration naps_longest_;
   Duration naps_now_;
   Duration first_nap_{kFirstNap};
+  Notice notice_ = Notice::kMessage;
   bool ever_polls_;
   std::uint32_t in_vain_ = 0;  // budgets that ran out since one did not
   CpuAllowance allowance_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 
 #include "base/result.h"
@@ -25,6 +26,11 @@ class QueueTask {
   /// anyway. After asking, the worker polls once more: a chain may have come before the driver saw
   /// the request.
   virtual void want_notifications(bool wanted) = 0;
+
+  /// There has been nothing to do for `idle`, or the worker is about not to look for so long. What
+  /// the task holds back in the hope that more comes to go with it (an interrupt) goes if that has
+  /// taken too long; with Duration::max(), before each sleep, at once.
+  virtual void idle_for(std::chrono::nanoseconds /*idle*/) {}
 
   /// A descriptor that is readable when finished I/O waits for poll(); -1 if there is none ever.
   [[nodiscard]] virtual int completion_fd() const = 0;

@@ -117,7 +117,10 @@ bool QueueWorker::work() {
     // A chain that came before the driver saw the request brings no notification: look once more.
     const auto late = poll_once();
     if (!late) return false;
-    if (!*late) sleep(Watch::kNotifications);
+    if (!*late) {
+      task_->idle_for(PollBudget::Duration::max());
+      sleep(Watch::kNotifications);
+    }
     task_->want_notifications(false);
     end(idle, false);
   }
@@ -136,11 +139,14 @@ bool QueueWorker::look_on(Idle& idle) {
   }
   idle.waited = looked - *idle.since;
   if (idle.waited < idle.patience) {
+    task_->idle_for(idle.waited);
     relax();
     return true;
   }
   if (!budget_.naps(idle.waited)) return false;
-  nap(budget_.nap(idle.waited, idle.naps));
+  const PollBudget::Duration time = budget_.nap(idle.waited, idle.naps);
+  task_->idle_for(idle.waited + time);
+  nap(time);
   ++idle.naps;
   return true;
 }
@@ -186,8 +192,14 @@ void QueueWorker::wait(Watch watch, const timespec* longest) {
        {.fd = completions, .events = POLLIN, .revents = 0},
        {.fd = doorbell != nullptr ? doorbell->fd() : -1, .events = POLLIN, .revents = 0}}};
   ::ppoll(fds.data(), fds.size(), longest, nullptr);
-  if (fds[0].revents != 0) static_cast<void>(wake_.drain());
-  if (doorbell != nullptr && fds[2].revents != 0 && doorbell->drain()) ++metrics_->doorbells;
+  const bool called = fds[0].revents != 0 && wake_.drain();
+  if (doorbell == nullptr) return;
+  if (fds[2].revents != 0 && doorbell->drain()) {
+    ++metrics_->doorbells;
+    budget_.notified(PollBudget::Notice::kDoorbell);
+  } else if (called && order() == Order::kRun) {
+    budget_.notified(PollBudget::Notice::kMessage);
+  }
 }
 
 void QueueWorker::finish_in_flight(Order order) {

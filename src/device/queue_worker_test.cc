@@ -136,6 +136,7 @@ TEST_F(QueueWorkerTest, SleepsAtOnceWhereItMayNotPoll) {
   wait_until([&] { return metrics_.empty_polls.get() == 6; });
   EXPECT_EQ(script_.returned.load(), 1);
   EXPECT_EQ(metrics_.wake_ups.get(), 2U);
+  wait_until([&] { return script_.farewells.load() == 3; });  // what it holds back may not wait
 }
 
 // Nobody is asked for a notification, and none comes.
@@ -192,6 +193,23 @@ TEST_F(QueueWorkerTest, WakesByItsDoorbell) {
   EXPECT_EQ(metrics_.doorbells.get(), 3U);
   for (int i = 0; i < 3; ++i)
     finish_one(script_);
+}
+
+// A notification that costs little comes sooner than a nap ends. One by the VMM is spared again.
+TEST_F(QueueWorkerTest, NapsUnlessTheDriverRingsItself) {
+  poll_ = {.longest = std::chrono::microseconds(1), .naps_longest = std::chrono::milliseconds(1)};
+  start();
+  wait_until_asleep(script_);
+  const auto naps = metrics_.naps.get();
+  EXPECT_GT(naps, 0U);
+  for (int i = 0; i < 2; ++i) {
+    doorbell_.signal();
+    wait_until([&] { return metrics_.wake_ups.get() == static_cast<unsigned>(i + 1); });
+    wait_until_asleep(script_);
+  }
+  EXPECT_EQ(metrics_.naps.get(), naps);
+  worker_->notify();
+  wait_until([&] { return metrics_.naps.get() > naps; });
 }
 
 // It is the driver's too, who may do anything to it: no order goes through it, and nothing waits on

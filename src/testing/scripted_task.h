@@ -23,6 +23,7 @@ struct Script {
   std::atomic<bool> ring_gone{false};
   std::atomic<bool> discarding{false};  // the worker has heard that nothing is to be returned
   std::atomic<int> calls{0};            // of poll() and drain()
+  std::atomic<int> farewells{0};        // the worker has said that it won't look until it is woken
   EventFd completions = MUST(EventFd::create());
 };
 
@@ -44,6 +45,9 @@ class ScriptedTask : public device::QueueTask {
     return progress;
   }
   void want_notifications(bool wanted) override { script_.notify_me = wanted; }
+  void idle_for(std::chrono::nanoseconds idle) override {
+    if (idle == std::chrono::nanoseconds::max()) ++script_.farewells;
+  }
   [[nodiscard]] int completion_fd() const override { return script_.completions.fd(); }
   [[nodiscard]] std::size_t in_flight() const override { return in_flight_; }
   void drain(bool discard) override {

@@ -11,6 +11,7 @@
 #include <fmt/core.h>
 
 #include "base/check.h"
+#include "device/interrupt_moderation.h"
 #include "ring/device_queue.h"
 
 namespace airlock::device {
@@ -78,6 +79,7 @@ class BlkQueue final : public QueueTask {
   }
   [[nodiscard]] std::size_t in_flight() const override { return records_.size() - free_.size(); }
   void drain(bool discard) override;
+  void idle_for(std::chrono::nanoseconds idle) override;
   [[nodiscard]] Result<void> rebind() override;
 
  private:
@@ -92,6 +94,9 @@ class BlkQueue final : public QueueTask {
   /// Fetches what finished; true if there was any.
   bool take_finished();
   void show_driver();
+  /// If one is owed.
+  void interrupt_now() { idle_for(InterruptModeration::Duration::max()); }
+  void interrupt() const;
 
   void begin(RecordIndex index);
   /// The next request of a record for the channel; nothing if the record has no more.
@@ -127,7 +132,8 @@ class BlkQueue final : public QueueTask {
   bool broken_ = false;      // for good: chains may be lost to the ring
   bool discarding_ = false;  // the ring and the chains are not ours any more
   bool draining_ = false;    // nothing is held any more, until the next poll()
-  bool unshown_ = false;     // used elements that the driver does not see yet
+  unsigned unshown_ = 0;     // used elements that the driver does not see yet
+  InterruptModeration moderation_;
 };
 
 BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uint32_t size,
@@ -160,6 +166,7 @@ Result<bool> BlkQueue::poll() {
   progress |= take_finished();
   show_driver();
   if (!taken) {
+    interrupt_now();  // nobody will be idle here any more
     broken_ = true;
     return taken;
   }
@@ -249,9 +256,19 @@ bool BlkQueue::take_finished() {
 }
 
 void BlkQueue::show_driver() {
-  if (!std::exchange(unshown_, false)) return;
+  const unsigned count = std::exchange(unshown_, 0);
+  if (count == 0) return;
   ring_.publish();
-  if (ring_.driver_wants_interrupt() && interrupt_) interrupt_();
+  if (!ring_.driver_wants_interrupt() && !moderation_.holds()) return;
+  if (moderation_.shown(count, InterruptModeration::Clock::now())) interrupt();
+}
+
+void BlkQueue::idle_for(std::chrono::nanoseconds idle) {
+  if (moderation_.idle(idle)) interrupt();
+}
+
+void BlkQueue::interrupt() const {
+  if (interrupt_) interrupt_();
 }
 
 void BlkQueue::begin(RecordIndex index) {
@@ -418,7 +435,7 @@ void BlkQueue::answer(RecordIndex index) {
   MUST(record.chain.write(writable - 1, std::as_bytes(std::span(&status, 1))));
   count(record, status);
   // On a broken ring the answer goes nowhere; the record is free all the same.
-  if (ring_.push_used(record.chain.head(), writable)) unshown_ = true;
+  if (ring_.push_used(record.chain.head(), writable)) ++unshown_;
   release(index);
 }
 
@@ -498,7 +515,9 @@ void BlkQueue::drain(bool discard) {
     while (take_finished()) {
     }
   }
-  if (!discarding_) show_driver();
+  if (discarding_) return;
+  show_driver();
+  interrupt_now();
 }
 
 Result<void> BlkQueue::rebind() {

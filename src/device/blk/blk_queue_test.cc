@@ -61,6 +61,14 @@ class BlkQueueTest : public ::testing::Test {
     EXPECT_EQ(task_->in_flight(), 0U);
     return BlkDriver::status(chain);
   }
+  /// The second answer's, after one for the first.
+  void hold_an_interrupt() {
+    for (int i = 0; i < 2; ++i) {
+      driver_.read(0, 512);
+      poll_until_idle();
+    }
+    EXPECT_EQ(interrupts_, 1);
+  }
   void disk_has(std::uint64_t offset, const std::vector<std::byte>& bytes) const {
     std::ranges::copy(bytes, disk_->bytes.begin() + static_cast<std::ptrdiff_t>(offset));
   }
@@ -284,6 +292,44 @@ TEST_F(BlkQueueTest, InterruptsOnceABatchAndOnlyIfWanted) {
   poll_until_idle();
   EXPECT_EQ(interrupts_, 1);
   EXPECT_FALSE(MUST(task_->poll()));  // and nothing without anything used
+  EXPECT_EQ(interrupts_, 1);
+}
+
+// As the worker goes to sleep, or finds that nothing more comes.
+TEST_F(BlkQueueTest, HoldsAnInterruptBackForOneMoreAnswer) {
+  hold_an_interrupt();
+  task_->idle_for(std::chrono::nanoseconds(1));
+  EXPECT_EQ(interrupts_, 1);
+  task_->idle_for(std::chrono::nanoseconds::max());
+  EXPECT_EQ(interrupts_, 2);
+  task_->idle_for(std::chrono::nanoseconds::max());
+  EXPECT_EQ(interrupts_, 2);
+}
+
+TEST_F(BlkQueueTest, TheNextAnswerBringsTheInterruptHeldBack) {
+  hold_an_interrupt();
+  driver_.read(0, 512);
+  poll_until_idle();
+  EXPECT_EQ(interrupts_, 2);
+}
+
+TEST_F(BlkQueueTest, ComingToRestHoldsNoInterruptBack) {
+  hold_an_interrupt();
+  task_->drain(false);
+  EXPECT_EQ(interrupts_, 2);
+}
+
+TEST_F(BlkQueueTest, BreakingHoldsNoInterruptBack) {
+  hold_an_interrupt();
+  driver_.ring().set_avail_index(static_cast<std::uint16_t>(driver_.ring().avail_index() + 1000));
+  EXPECT_FALSE(task_->poll());
+  EXPECT_EQ(interrupts_, 2);
+}
+
+// VIRTIO 1.3, 2.4.1: after a reset there is nobody to interrupt.
+TEST_F(BlkQueueTest, AnInterruptHeldBackIsForgottenWithTheRing) {
+  hold_an_interrupt();
+  task_->drain(true);
   EXPECT_EQ(interrupts_, 1);
 }
 
