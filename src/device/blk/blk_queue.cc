@@ -18,9 +18,11 @@ namespace airlock::device {
 
 namespace {
 
-/// New chains taken in one poll(), in number and bytes: answers should not wait long for company.
+/// New chains taken in one poll(), in number and bytes: answers should not wait long for company. To
+/// copy so many bytes takes about as long as it takes to wake a driver, who then submits anew while
+/// the rest is served.
 constexpr std::uint32_t kBatchChains = 8;
-constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 20;
+constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 17;
 /// With this much taken and not answered, new chains wait in the ring.
 constexpr std::uint64_t kInFlightBytes = std::uint64_t{64} << 20;
 /// What a chain may describe where a driver has guest memory for it: no driver's request comes
