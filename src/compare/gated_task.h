@@ -22,6 +22,7 @@ class GatedTask final : public device::QueueTask {
     return task_->poll();
   }
   void want_notifications(bool wanted) override { task_->want_notifications(wanted); }
+  void idle_for(std::chrono::nanoseconds idle) override { task_->idle_for(idle); }
   [[nodiscard]] int completion_fd() const override { return task_->completion_fd(); }
   [[nodiscard]] std::size_t in_flight() const override { return task_->in_flight(); }
   void drain(bool discard) override { task_->drain(discard); }

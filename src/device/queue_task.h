@@ -30,7 +30,7 @@ class QueueTask {
   /// There has been nothing to do for `idle`, or the worker is about not to look for so long. What
   /// the task holds back in the hope that more comes to go with it (an interrupt) goes if that has
   /// taken too long; with Duration::max(), before each sleep, at once.
-  virtual void idle_for(std::chrono::nanoseconds /*idle*/) {}
+  virtual void idle_for(std::chrono::nanoseconds idle) = 0;
 
   /// A descriptor that is readable when finished I/O waits for poll(); -1 if there is none ever.
   [[nodiscard]] virtual int completion_fd() const = 0;

@@ -39,6 +39,7 @@ class RingTask : public QueueTask {
 
   Result<bool> poll() final;
   void want_notifications(bool wanted) override { ring_.suppress_notifications(!wanted); }
+  void idle_for(std::chrono::nanoseconds /*idle*/) override {}  // it holds nothing back
   [[nodiscard]] int completion_fd() const override { return -1; }
   /// Chains that were taken and not given back; none once they have been forgotten. A type whose
   /// I/O goes on after forget() counts that itself.

@@ -18,9 +18,9 @@ namespace airlock::device {
 
 namespace {
 
-/// New chains taken in one poll(), in number and bytes: answers should not wait long for company. To
-/// copy so many bytes takes about as long as it takes to wake a driver, who then submits anew while
-/// the rest is served.
+/// New chains taken in one poll(), in number and bytes: answers should not wait long for company.
+/// To copy so many bytes takes no longer than to wake a driver, who then submits anew while the
+/// rest is served.
 constexpr std::uint32_t kBatchChains = 8;
 constexpr std::uint64_t kBatchBytes = std::uint64_t{1} << 17;
 /// With this much taken and not answered, new chains wait in the ring.

@@ -34,6 +34,7 @@ class KickRelay final : public QueueTask {
 
   Result<bool> poll() override;
   void want_notifications(bool wanted) override;
+  void idle_for(std::chrono::nanoseconds /*idle*/) override {}
   [[nodiscard]] int completion_fd() const override { return -1; }
   [[nodiscard]] std::size_t in_flight() const override { return 0; }
   /// Nobody looks from here on: the ring is left as the backend would have it.
