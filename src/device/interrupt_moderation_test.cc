@@ -30,6 +30,11 @@ class Driver {
     }
   }
 
+  void pause() {
+    if (moderation_.idle(1ms)) see();
+    now_ += 1ms;
+  }
+
   InterruptModeration& moderation() { return moderation_; }
   [[nodiscard]] InterruptModeration::Clock::time_point now() const { return now_; }
   [[nodiscard]] int interrupts() const { return interrupts_; }
@@ -88,6 +93,18 @@ TEST(InterruptModeration, ADriverWithFewRequestsIsInterruptedInTime) {
     EXPECT_LT(driver.waits(), 60) << depth;
     EXPECT_LE(driver.interrupts(), 10'000 / static_cast<int>((depth + 1) / 2)) << depth;
   }
+}
+
+// One that has answers to look at submits nothing meanwhile, and is not waiting.
+TEST(InterruptModeration, ADriverThatPausesIsNotTakenForOneThatWaits) {
+  Driver driver(32);
+  driver.submit(1000);
+  driver.forget();
+  for (int i = 0; i < 100; ++i) {
+    driver.submit(20);
+    driver.pause();
+  }
+  EXPECT_LE(driver.interrupts(), 210);
 }
 
 TEST(InterruptModeration, FollowsADriverThatChanges) {
