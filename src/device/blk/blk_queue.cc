@@ -95,9 +95,8 @@ class BlkQueue final : public QueueTask {
   void expect(const BlkRequest& request) const;
   /// Fetches what finished; true if there was any.
   bool take_finished();
-  void show_driver();
-  /// If one is owed.
-  void interrupt_now() { idle_for(InterruptModeration::Duration::max()); }
+  /// Unless `may_hold`, no interrupt is held back any longer.
+  void show_driver(bool may_hold);
   void interrupt() const;
 
   void begin(RecordIndex index);
@@ -159,6 +158,7 @@ BlkQueue::BlkQueue(const QueueContext& context, ring::DeviceQueue ring, std::uin
 Result<bool> BlkQueue::poll() {
   if (broken_) return fail({.code = Errc::kQueueBroken, .queue = queue_});
   draining_ = false;
+  const bool was_at_rest = in_flight() == 0;
   // What finished first: it makes room. Last again: taking it also starts what is new, and a
   // backend of memory has it done by then.
   bool progress = take_finished();
@@ -166,9 +166,9 @@ Result<bool> BlkQueue::poll() {
   const Result<bool> taken = hold_ && hold_->stopped() ? Result<bool>(false) : take_new();
   progress |= taken.value_or(false);
   progress |= take_finished();
-  show_driver();
+  // For what the backend has, answers come anyway: an interrupt waits for the driver's doing only.
+  show_driver(taken && was_at_rest && in_flight() == 0);
   if (!taken) {
-    interrupt_now();  // nobody will be idle here any more
     broken_ = true;
     return taken;
   }
@@ -257,12 +257,14 @@ bool BlkQueue::take_finished() {
   return any;
 }
 
-void BlkQueue::show_driver() {
-  const unsigned count = std::exchange(unshown_, 0);
-  if (count == 0) return;
-  ring_.publish();
-  if (!ring_.driver_wants_interrupt() && !moderation_.holds()) return;
-  if (moderation_.shown(count, InterruptModeration::Clock::now())) interrupt();
+void BlkQueue::show_driver(bool may_hold) {
+  if (const unsigned count = std::exchange(unshown_, 0); count > 0) {
+    ring_.publish();
+    moderation_.answered(count);
+    const bool wanted = ring_.driver_wants_interrupt() || moderation_.holds();
+    if (wanted && moderation_.shown(count, InterruptModeration::Clock::now())) interrupt();
+  }
+  if (!may_hold && moderation_.give()) interrupt();
 }
 
 void BlkQueue::idle_for(std::chrono::nanoseconds idle) {
@@ -517,9 +519,7 @@ void BlkQueue::drain(bool discard) {
     while (take_finished()) {
     }
   }
-  if (discarding_) return;
-  show_driver();
-  interrupt_now();
+  if (!discarding_) show_driver(false);
 }
 
 Result<void> BlkQueue::rebind() {
