@@ -14,7 +14,7 @@ namespace airlock::device {
 ///
 /// Whether that helps only the driver's pace tells: one that submits by the clock, or waits for one
 /// answer while others come, goes on as well, and gains nothing but delay. So it is tried: for some
-/// answers an interrupt is for twice as many, or half as many, and the faster way is kept; of two
+/// answers an interrupt is for four times as many, or a quarter, and the faster way is kept; of two
 /// that are alike the one that holds back less. What does not help is tried ever more seldom, until
 /// the driver's pace changes.
 ///
@@ -61,7 +61,8 @@ class InterruptModeration {
     held_ = 0;
     if (++in_vain_ == kInVainMost) {
       in_vain_ = 0;
-      settle(trial_.goes_on ? std::min(before_.most, most_ / 2) : most_ / 2, false);
+      next_pauses_ = std::min(next_pauses_, kPausesFew);
+      settle(trial_.goes_on ? std::min(before_.most, most_ / kStep) : most_ / kStep, false);
     }
     return true;
   }
@@ -74,7 +75,11 @@ class InterruptModeration {
   /// A driver with a deep queue pauses too, when it has answers to look at: seldom twice running.
   static constexpr unsigned kInVainMost = 2;
   static constexpr unsigned kTrialAnswers = 128;
-  static constexpr unsigned kPausesMost = 256;
+  /// In trials: after one that was slower, and one that ended early, for two answers' sake.
+  static constexpr unsigned kPausesMost = 255;
+  static constexpr unsigned kPausesFew = 31;
+  /// Between levels that are tried: large enough to be told from noise.
+  static constexpr unsigned kStep = 4;
   /// Of a pace, in percent: what is noise.
   static constexpr int kAlike = 5;
 
@@ -105,7 +110,7 @@ class InterruptModeration {
       return;
     }
     upwards_ = most_ == 1 || (most_ < kMost && !upwards_);
-    most_ = upwards_ ? most_ * 2 : most_ / 2;
+    most_ = upwards_ ? most_ * kStep : most_ / kStep;
     trial_.goes_on = true;
   }
 

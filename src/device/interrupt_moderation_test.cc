@@ -104,7 +104,7 @@ TEST(InterruptModeration, ADriverWithOneRequestIsSeldomKeptWaiting) {
   driver.submit(5000);
   driver.forget();
   driver.submit(100'000);
-  EXPECT_LT(driver.waits(), 20);
+  EXPECT_LT(driver.waits(), 100);  // not one in a thousand
 }
 
 // However many it has, it is no slower than with an interrupt for each answer.
