@@ -62,7 +62,7 @@ class InterruptModeration {
     if (++in_vain_ == kInVainMost) {
       in_vain_ = 0;
       next_pauses_ = std::min(next_pauses_, kPausesFew);
-      settle(trial_.goes_on ? std::min(before_.most, most_ / kStep) : most_ / kStep, false);
+      settle(most_ / kStep, false);  // during a trial of more: what it was before
     }
     return true;
   }
